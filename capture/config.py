@@ -1,0 +1,56 @@
+"""Everything a capture worker can be told, in one typed place."""
+
+from __future__ import annotations
+
+import msgspec
+
+from features.errors import SourceError
+
+RECOGNISERS = ("base", "tiny.en")
+
+
+class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What to capture and how. Sent to the worker as JSON; made by the command line and the page.
+
+    Attributes:
+        source: ``demo``, ``webcam`` (camera and microphone), ``webcam:INDEX``, ``microphone``,
+            ``microphone:NAME_OR_INDEX``, ``webcam:INDEX+microphone:NAME``, or the path of a file.
+        session: identifier of the session, used in topics.
+        participant: whose picture and sound this is.
+        purpose: why feelings are watched, as the user stated it; shown, kept with the session.
+        picture: use the picture.
+        sound: use the sound.
+        words: recognise words (and the recogniser's encoder states).
+        paced: play files at 1x as if live; ``False`` reads as fast as possible and loses nothing.
+        loop: begin again at the end of a file, on a clock that goes on.
+        width: wished width of the camera's picture in pixels.
+        height: wished height in pixels.
+        fps: wished frames per second of the camera.
+        recogniser: which faster-whisper model, one of ``RECOGNISERS``.
+        language: code such as ``en``, or empty for detection.
+        preview: publish small pictures for the page.
+    """
+
+    source: str = "demo"
+    session: str = "session"
+    participant: str = "me"
+    purpose: str = ""
+    picture: bool = True
+    sound: bool = True
+    words: bool = True
+    paced: bool = True
+    loop: bool = False
+    width: int = 640
+    height: int = 480
+    fps: float = 30.0
+    recogniser: str = "base"
+    language: str = "en"
+    preview: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.picture or self.sound):
+            raise SourceError("picture and sound are both off: nothing would be captured")
+        if self.recogniser not in RECOGNISERS:
+            raise SourceError(f"recogniser '{self.recogniser}' is not one of {', '.join(RECOGNISERS)}")
+        if not 1 <= self.fps <= 240:
+            raise SourceError(f"fps {self.fps} is outside 1 to 240")
