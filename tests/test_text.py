@@ -1,0 +1,150 @@
+"""The text encoder against ONNX Runtime over the very same file. Run time: about 8 s."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from features.errors import AssetError, CheckpointError
+from model.text import LAYERS, MAX_TOKENS, TextEncoder, masked_mean, spoken
+
+TEXTS = [
+    "i really liked it",
+    "It was AWFUL, wasn't it?",
+    "",
+    "the plot goes nowhere and yet i could not stop watching because she is wonderful",
+]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return gte_folder()
+
+
+def gte_folder() -> Path:
+    return Path("~/.cache/tonality/models/gte-small").expanduser()
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: Path) -> TextEncoder:
+    return TextEncoder.load(folder)
+
+
+def test_hidden_states_equal_onnx_runtime(folder: Path, encoder: TextEncoder) -> None:
+    session = onnxruntime.InferenceSession(
+        str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    tokens = encoder.tokenize(TEXTS)
+    ids, mask = tokens.ids.numpy(), tokens.mask.numpy()
+    expected = session.run(
+        None,
+        {
+            "input_ids": ids,
+            "attention_mask": mask.astype(np.int64),
+            "token_type_ids": np.zeros_like(ids),
+        },
+    )[0]
+    with torch.no_grad():
+        hidden = encoder(tokens.ids, tokens.mask).numpy()
+    assert hidden.shape == (len(TEXTS), ids.shape[1], encoder.width)
+    assert np.abs(hidden - expected)[mask].max() < 1e-5
+
+
+def test_padding_changes_no_real_token(encoder: TextEncoder) -> None:
+    tokens = encoder.tokenize(TEXTS)
+    with torch.no_grad():
+        together = encoder(tokens.ids, tokens.mask)
+        for row, text in enumerate(TEXTS):
+            alone = encoder.tokenize([text])
+            hidden = encoder(alone.ids, alone.mask)[0]
+            assert torch.allclose(hidden, together[row, : len(hidden)], atol=1e-5)
+
+
+def test_tokens_are_lower_cased_marked_and_cut(encoder: TextEncoder) -> None:
+    tokens = encoder.tokenize(["GOOD film!", "good FILM", "so " * 200, ""])
+    assert torch.equal(tokens.ids[0], tokens.ids[1])
+    assert tokens.ids.shape == (4, MAX_TOKENS)
+    assert tokens.mask.sum(1).tolist() == [4, 4, MAX_TOKENS, 2]
+    assert tokens.ids[3, :2].tolist() == [101, 102]
+
+
+def test_lower_then_upper_is_the_whole(encoder: TextEncoder) -> None:
+    tokens = encoder.tokenize(TEXTS)
+    with torch.no_grad():
+        whole = encoder(tokens.ids, tokens.mask)
+        encoder.tunable(3)
+        hidden = encoder.lower(tokens.ids, tokens.mask)
+        assert not torch.allclose(hidden, whole, atol=1e-2)
+        assert torch.equal(encoder.upper(hidden, tokens.mask), encoder(tokens.ids, tokens.mask))
+        assert torch.allclose(encoder(tokens.ids, tokens.mask), whole, atol=1e-6)
+    encoder.tunable(0)
+
+
+def test_only_the_upper_layers_learn_and_travel(folder: Path) -> None:
+    encoder = TextEncoder.load(folder)
+    learning = encoder.tunable(2)
+    tokens = encoder.tokenize(TEXTS)
+    masked_mean(encoder(tokens.ids, tokens.mask), tokens.mask).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in learning)
+    assert encoder.words.weight.grad is None
+    assert all(p.grad is None for p in encoder.layers[LAYERS - 3].parameters())
+    with torch.no_grad():
+        for parameter in learning:
+            parameter.add_(torch.randn_like(parameter), alpha=0.01)
+        changed = encoder(tokens.ids, tokens.mask)
+        state = encoder.tuned_state()
+        assert sum(t.numel() * t.element_size() for t in state.values()) < 7.2e6
+        again = TextEncoder.load(folder, state)
+        assert again.tuned_layers == 2
+        restored = again(tokens.ids, tokens.mask)
+    assert torch.allclose(restored[tokens.mask], changed[tokens.mask], atol=2e-2)
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_tensors_that_do_not_fit_are_refused(folder: Path, encoder: TextEncoder) -> None:
+    encoder.tunable(1)
+    state = encoder.tuned_state()
+    encoder.tunable(0)
+    incomplete = dict(list(state.items())[1:])
+    with pytest.raises(CheckpointError, match="complete upper layers"):
+        TextEncoder.load(folder, incomplete)
+    wrong = {name: value[:1] for name, value in state.items()}
+    with pytest.raises(CheckpointError, match="do not fit"):
+        TextEncoder.load(folder, wrong)
+    with pytest.raises(CheckpointError, match="complete upper layers"):
+        TextEncoder.load(folder, {"head.weight": torch.zeros(1)})
+
+
+def test_missing_and_foreign_files_are_named(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(AssetError, match=r"tokenizer\.json: no such file"):
+        TextEncoder.load(tmp_path)
+    (tmp_path / "tokenizer.json").symlink_to(folder / "tokenizer.json")
+    with pytest.raises(AssetError, match=r"model\.onnx: no such file"):
+        TextEncoder.load(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"not a network at all")
+    with pytest.raises(AssetError, match=r"model\.onnx: not "):
+        TextEncoder.load(tmp_path)
+
+
+def test_masked_mean_ignores_padding_and_survives_nothing() -> None:
+    hidden = torch.tensor([[[2.0], [4.0], [99.0]], [[7.0], [7.0], [7.0]]])
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    assert masked_mean(hidden, mask).tolist() == [[3.0], [0.0]]
+
+
+@pytest.mark.parametrize(
+    ("written", "heard"),
+    [
+        ("It\u2019s GREAT, isn't it?!", "it's great isn't it"),
+        ("'quoted' words -- well-made_thing", "quoted words well made thing"),
+        ("  ...  ", ""),
+        ("Schön, 90 %", "schön 90"),
+    ],
+)
+def test_spoken_form_has_words_only(written: str, heard: str) -> None:
+    assert spoken(written) == heard
+    assert spoken(heard) == heard
