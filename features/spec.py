@@ -86,7 +86,7 @@ class Spec(msgspec.Struct, frozen=True):
 LIVE: Final = Spec(
     length_s=4.0,
     hop_s=0.5,
-    text="stable words whose middle lies in the window, lower-cased, joined by single spaces",
+    text="stable words whose middle lies in the window, lower-cased, without punctuation",
     streams=(
         StreamSpec(
             FACE, "face", 10, BLENDSHAPES + POSE,
