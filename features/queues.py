@@ -82,6 +82,11 @@ class BoundedQueue(Generic[T]):
             self._closed = True
             self._changed.notify_all()
 
+    @property
+    def closed(self) -> bool:
+        """Whether further items are refused."""
+        return self._closed
+
     def clear(self) -> int:
         """Throw away what is queued, count it as dropped, and say how many items that were."""
         with self._changed:

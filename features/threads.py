@@ -40,9 +40,17 @@ class OwnedThread:
         except BaseException as error:
             logger.debug("thread %s failed", self.name, exc_info=True)
             self._error = error
-        finally:
+        try:
             if self._on_exit is not None:
                 self._on_exit()
+        except BaseException as error:
+            logger.debug("clean-up of thread %s failed", self.name, exc_info=True)
+            self._error = self._error or error
+
+    @property
+    def started(self) -> bool:
+        """Whether the thread was ever started."""
+        return self._thread.ident is not None
 
     @property
     def alive(self) -> bool:

@@ -1,0 +1,321 @@
+"""From a source to messages: the reader, the extractor stages, and the assembler that cuts windows.
+
+One :class:`Pipeline` serves one participant. It is the same code live and for files read as fast as
+possible; the only difference is what a full queue does: live, pictures give way to newer ones and
+the recogniser skips passes; lossless, whoever is faster waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from capture.config import CaptureConfig
+from capture.lamps import Lamps
+from capture.previews import make_preview
+from capture.source import SAMPLE_RATE_HZ, End, Picture, Sound, Source
+from capture.stages import FaceStage, SpeechStage, Stage, VoiceStage, put_until, stages_error
+from features.assets import Assets
+from features.clock import NS_PER_S, Clock, SystemClock
+from features.messages import Message, Preview, Transcript, Window
+from features.queues import BoundedQueue, DropPolicy
+from features.samples import ActivityChunk, Counters, Lost, Returned, SpeechUpdate, Word
+from features.threads import OwnedThread
+from features.windows import Sample, Windower, WindowerConfig
+
+PICTURES_QUEUED = 8
+SOUND_QUEUED = 600  # chunks of 0.1 s: a minute of sound before the reader has to wait
+SAMPLES_QUEUED = 4096
+TICK_S = 0.05  # how often live windows are looked at when nothing arrives
+TRANSCRIPT_S = 30.0
+
+
+class Closeable(Protocol):
+    """Anything that must be released."""
+
+    def close(self) -> None:
+        """Release."""
+
+
+class Pipeline:
+    """Runs the extractors over a source. Use: ``for message in pipeline.messages(stop): ...``.
+
+    Attributes:
+        counters: what was dropped, skipped or late, by name.
+        position_s: media time that has been read from the source.
+    """
+
+    def __init__(
+        self,
+        config: CaptureConfig,
+        source: Source,
+        assets: Assets | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config
+        self.source = source
+        self.counters = Counters()
+        self.position_s = 0.0
+        self.lamps = Lamps(config)
+        self.paused = threading.Event()
+        self._assets = assets or Assets()
+        self._clock = clock or SystemClock()
+        self._samples: BoundedQueue[Sample] = BoundedQueue(SAMPLES_QUEUED, DropPolicy.BLOCK)
+        self._previews: BoundedQueue[Preview] = BoundedQueue(2, DropPolicy.NEWEST_WINS)
+        self._stop = threading.Event()
+        self._stages: list[Stage[Any]] = []
+        self._reader: OwnedThread | None = None
+        self._unused: list[Closeable] = []  # extractors that no stage has taken over
+        self._face: FaceStage | None = None
+        self._voice: VoiceStage | None = None
+        self._speech: SpeechStage | None = None
+        self._words: list[Word] = []
+        self._end_s: float | None = None
+        self._sound_s: float | None = None
+        self._windower: Windower | None = None
+
+    def messages(
+        self, stop: threading.Event | None = None, on_tick: Callable[[], None] | None = None
+    ) -> Iterator[Message]:
+        """Windows, transcripts and previews until the source ends or ``stop`` is set.
+
+        ``on_tick`` is called in this thread several times a second, whether or not anything came.
+        Opens the source and loads the models first. Raises :class:`TonalityError` when the source or
+        an extractor fails; everything is released however the iteration ends.
+        """
+        stop = stop or threading.Event()
+        try:
+            self._load()
+            self.source.open()
+            self._build()
+            self._reader = OwnedThread("reader", self._read).start()
+            for stage in self._stages:
+                stage.thread.start()
+            yield from self._assemble(self._reader, stop, on_tick or (lambda: None))
+        finally:
+            self.close()
+
+    def _load(self) -> None:
+        """Load the models before the source starts, so that no live second is lost to loading."""
+        from features.face import FaceExtractor
+
+        from features.activity import SpeechActivity
+        from features.speech import SpeechExtractor
+
+        if self.config.picture:
+            self._face_extractor = FaceExtractor(self._assets.folder("face-landmarker"))
+            self._unused.append(self._face_extractor)
+        if self.config.sound:
+            self._activity = SpeechActivity()
+        if self.config.sound and self.config.words:
+            folder = self._assets.folder(f"whisper-{self.config.recogniser}")
+            self._speech_extractor = SpeechExtractor(folder, language=self.config.language)
+            self._unused.append(self._speech_extractor)
+
+    def _build(self) -> None:
+        """Make the stages that this source can feed."""
+        live = self.source.live
+        if self.config.picture and self.source.has_picture:
+            policy = DropPolicy.NEWEST_WINS if live else DropPolicy.BLOCK
+            self._face = FaceStage(
+                BoundedQueue(PICTURES_QUEUED, policy),
+                self._outlet,
+                self._face_extractor,
+                self._previews if self.config.preview else None,
+                self._preview,
+            )
+            self._stages.append(self._face)
+            self._unused.remove(self._face_extractor)
+        if self.config.sound and self.source.has_sound:
+            onward: BoundedQueue[tuple[np.ndarray, ActivityChunk | None]] | None = None
+            if self.config.words:
+                onward = BoundedQueue(SOUND_QUEUED, DropPolicy.BLOCK)
+                self._speech = SpeechStage(onward, self._outlet, self._speech_extractor, live)
+                self._stages.append(self._speech)
+                self._unused.remove(self._speech_extractor)
+            sound: BoundedQueue[np.ndarray] = BoundedQueue(SOUND_QUEUED, DropPolicy.BLOCK)
+            self._voice = VoiceStage(sound, self._outlet, self._activity, onward)
+            self._stages.append(self._voice)
+        self.lamps.expect(face=self._face is not None, voice=self._voice is not None)
+
+    def _outlet(self, sample: Sample) -> None:
+        put_until(self._samples, sample, self._stop)
+
+    def _preview(self, image: np.ndarray, sample: Any) -> Preview:
+        config = self.config
+        return make_preview(image, sample, config.session, config.participant, self._clock.now_ns())
+
+    # The reader thread: from the source to the stages.
+
+    def _read(self, stop: threading.Event) -> None:
+        try:
+            while not stop.is_set():
+                item = self.source.read(TICK_S)
+                if isinstance(item, End):
+                    self._end_s = item.time_s
+                    return
+                if isinstance(item, Picture):
+                    self._take_picture(item, stop)
+                elif isinstance(item, Sound):
+                    self._take_sound(item, stop)
+                elif item is not None:
+                    self._outlet(item)
+        finally:
+            if self._face is not None:
+                self._face.queue.close()
+            if self._voice is not None:
+                self._voice.queue.close()
+
+    def _take_picture(self, picture: Picture, stop: threading.Event) -> None:
+        self.position_s = max(self.position_s, picture.time_s)
+        if self._face is not None and not self.paused.is_set():
+            put_until(self._face.queue, picture, stop)
+
+    def _take_sound(self, sound: Sound, stop: threading.Event) -> None:
+        """Sound on a clock that begins at zero; silence while paused, so that times stay true."""
+        if self._voice is None:
+            return
+        samples = sound.samples
+        if self._sound_s is None:
+            samples = _from_zero(samples, sound.start_s)
+        self._sound_s = sound.end_s
+        self.position_s = max(self.position_s, sound.end_s)
+        if self.paused.is_set():
+            samples = np.zeros_like(samples)
+        put_until(self._voice.queue, samples, stop)
+
+    def pause(self) -> None:
+        """Look and listen no more until :meth:`resume`; the session's clock goes on."""
+        self.paused.set()
+        self._notice(Lost("picture", self.position_s, "paused"))
+        self._notice(Lost("sound", self.position_s, "paused"))
+
+    def resume(self) -> None:
+        """Look and listen again."""
+        self.paused.clear()
+        self._notice(Returned("picture", self.position_s))
+        self._notice(Returned("sound", self.position_s))
+
+    def _notice(self, notice: Lost | Returned) -> None:
+        self._outlet(notice)
+
+    # The assembler, in the caller's thread: samples to windows.
+
+    def _assemble(
+        self, reader: OwnedThread, stop: threading.Event, on_tick: Callable[[], None]
+    ) -> Iterator[Message]:
+        self._windower = windower = self._make_windower()
+        while not stop.is_set():
+            on_tick()
+            running = reader.alive or any(s.thread.alive for s in self._stages)
+            sample = self._samples.get(TICK_S)
+            if sample is not None:
+                yield from self._take(sample, windower)
+            yield from self._drain_previews()
+            if windower.origin_ns == 0 and self.source.origin_ns:
+                windower.origin_ns = self.source.origin_ns
+            if windower.origin_ns or not self.source.live:
+                yield from self._count(windower.advance(self._now_s()))
+            self._raise_failures(reader)
+            if sample is None and not running and not len(self._samples):
+                yield from self._count(windower.finish(self._end_s or self.position_s))
+                return
+        self._stop.set()
+
+    def _make_windower(self) -> Windower:
+        return Windower(
+            WindowerConfig(
+                session=self.config.session,
+                participant=self.config.participant,
+                source=self.source.name,
+                face=self._face is not None,
+                voice=self._voice is not None,
+                words=self._speech is not None,
+                lossless=not self.source.live,
+            ),
+            clock=self._clock,
+        )
+
+    def _now_s(self) -> float:
+        if not self.source.live:
+            return 0.0  # lossless windows ask their streams, not the clock
+        return (self._clock.now_ns() - self.source.origin_ns) / NS_PER_S
+
+    def _take(self, sample: Sample, windower: Windower) -> Iterator[Message]:
+        windower.add(sample)
+        self.lamps.see(sample)
+        if isinstance(sample, SpeechUpdate):
+            yield self._transcript(sample)
+
+    def _transcript(self, update: SpeechUpdate) -> Transcript:
+        oldest_s = update.heard_until_s - TRANSCRIPT_S
+        self._words = [w for w in (*self._words, *update.stable) if w.end_s >= oldest_s]
+        return Transcript(
+            session=self.config.session,
+            participant=self.config.participant,
+            start_s=max(0.0, oldest_s),
+            end_s=update.heard_until_s,
+            made_ns=self._clock.now_ns(),
+            stable=tuple(self._words),
+            tentative=update.tentative,
+            stable_until_s=update.stable_until_s,
+        )
+
+    def _drain_previews(self) -> Iterator[Preview]:
+        while len(self._previews):
+            preview = self._previews.get(0.0)
+            if preview is not None:
+                yield preview
+
+    def _count(self, windows: list[Window]) -> Iterator[Window]:
+        for window in windows:
+            self.counters.add("windows", window.final)
+            self.counters.add("revisions", window.revision > 0)
+            self.lamps.window(window)
+            yield window
+
+    def _raise_failures(self, reader: OwnedThread) -> None:
+        reader.check()
+        error = stages_error(self._stages)
+        if error is not None:
+            raise error
+
+    def measured(self) -> tuple[dict[str, int], dict[str, float]]:
+        """Counters and gauges for a heartbeat."""
+        counts = dict(self.counters.counts)
+        counts.update(self.source.dropped)
+        gauges: dict[str, float] = {"media s": round(self.position_s, 1)}
+        if self._face is not None:
+            counts["pictures"] = self._face.done
+            counts["pictures skipped"] = self._face.queue.dropped
+        if self._speech is not None:
+            counts.update(self._speech.extractor.counters.counts)
+            gauges["speech waiting s"] = round(self._speech.waiting_s, 2)
+        if self._windower is not None:
+            counts["windows late"] = self._windower.late_windows
+        for stage in self._stages:
+            gauges.update({name: round(value, 2) for name, value in stage.gauges().items()})
+        return counts, gauges
+
+    def close(self) -> None:
+        """Stop all threads and release source and extractors; safe to call twice."""
+        self._stop.set()
+        if self._reader is not None:
+            self._reader.stop.set()
+            self._reader.join(5.0)
+        for stage in self._stages:
+            stage.close()
+        while self._unused:
+            self._unused.pop().close()
+        self.source.close()
+
+
+def _from_zero(samples: np.ndarray, start_s: float) -> np.ndarray:
+    """Samples that begin at media time zero: silence put before, or what lies before zero cut."""
+    offset = round(start_s * SAMPLE_RATE_HZ)
+    if offset >= 0:
+        return np.concatenate([np.zeros(offset, np.float32), samples])
+    return samples[-offset:]
