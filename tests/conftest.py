@@ -1,0 +1,40 @@
+"""Fixtures that several test files share: verified weights and the demo clip, fetched when missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from features.assets import Assets
+
+
+@pytest.fixture(scope="session")
+def assets() -> Assets:
+    return Assets()
+
+
+@pytest.fixture(scope="session")
+def face_folder(assets: Assets) -> Path:
+    return assets.folder("face-landmarker")
+
+
+@pytest.fixture(scope="session")
+def whisper_tiny(assets: Assets) -> Path:
+    return assets.folder("whisper-tiny.en")
+
+
+@pytest.fixture(scope="session")
+def whisper_base(assets: Assets) -> Path:
+    return assets.folder("whisper-base")
+
+
+@pytest.fixture(scope="session")
+def text_folder(assets: Assets) -> Path:
+    return assets.folder("gte-small")
+
+
+@pytest.fixture(scope="session")
+def demo_clip(assets: Assets) -> Path:
+    """The clip itself, not its folder."""
+    return assets.folder("demo-clip") / "jwpIntro.mp4"
