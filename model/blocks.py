@@ -1,0 +1,168 @@
+"""Parts of RTIL (arXiv 2409.00143): stream encoders, gate, discriminator, text-driven fusion.
+
+All sequences are batch-first ``(B, T, width)`` with a mask ``(B, T) bool`` that is true where there
+is data. What lies at masked places never reaches an output that is read.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the valid steps, ``(B, T, D), (B, T) -> (B, D)``; zero where no step is valid."""
+    weights = mask.unsqueeze(-1).to(values.dtype)
+    return (values * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+
+
+def sinusoids(steps: int, width: int) -> Tensor:
+    """Sine and cosine position code, ``(steps, width)``."""
+    position = torch.arange(steps, dtype=torch.float32).unsqueeze(1)
+    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10_000.0) / width))
+    table = torch.zeros(steps, width)
+    table[:, 0::2] = torch.sin(position * rate)
+    table[:, 1::2] = torch.cos(position * rate)
+    return table
+
+
+class Positions(nn.Module):
+    """Adds the position code to a sequence of at most ``steps`` steps."""
+
+    table: Tensor
+
+    def __init__(self, steps: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("table", sinusoids(steps, width), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """``(B, T, width) -> (B, T, width)``."""
+        return values + self.table[: values.shape[1]]
+
+
+class _Reverse(torch.autograd.Function):
+    """Identity whose gradient is multiplied by ``-scale``."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return -ctx.scale * gradients[0], None
+
+
+def reverse_gradient(values: Tensor, scale: float = 1.0) -> Tensor:
+    """The same values; the gradient that flows back is turned round and scaled."""
+    return cast(Tensor, _Reverse.apply(values, scale))  # type: ignore[no-untyped-call]
+
+
+class Projection(nn.Sequential):
+    """Linear, ReLU, LayerNorm: brings a modality to the common width."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.LayerNorm(width))
+
+
+class StreamEncoder(nn.Module):
+    """Position code, one transformer layer that sees only valid steps, then the projection."""
+
+    def __init__(
+        self, width: int, heads: int, feedforward: int, dropout: float, steps: int
+    ) -> None:
+        super().__init__()
+        self.positions = Positions(steps, width)
+        self.layer = nn.TransformerEncoderLayer(
+            width, heads, feedforward, dropout, batch_first=True
+        )
+        self.project = Projection(width, width)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """``(B, T, width)`` of embedded steps and their mask to ``(B, T, width)``."""
+        encoded = self.layer(self.positions(values), src_key_padding_mask=~keep_one(mask))
+        return cast(Tensor, self.project(encoded))
+
+
+def keep_one(mask: Tensor) -> Tensor:
+    """The mask with step 0 opened in rows that are all closed.
+
+    Attention over no step at all is not a number; such rows are computed and never read.
+    """
+    empty = ~mask.any(1, keepdim=True)
+    first = torch.zeros_like(mask)
+    first[:, :1] = True
+    return mask | (empty & first)
+
+
+class Discriminator(nn.Module):
+    """Guesses which modality a pooled code came from; three-way logits (RTIL v1)."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 3)
+        )
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """``(N, width) -> (N, 3)``."""
+        return cast(Tensor, self.layers(codes))
+
+
+class BilinearGate(nn.Module):
+    """Factorised bilinear pooling of two invariant codes to one gate per step.
+
+    The published code takes the sign of the gate, whose gradient is zero, so that it never learns.
+    ``straight-through`` keeps the hard gate and gives it the gradient of a sigmoid; ``soft`` is that
+    sigmoid; ``open`` is always one, for ablation.
+    """
+
+    def __init__(self, width: int, hidden: int, factor: int, dropout: float, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.factor = factor
+        self.left = nn.Linear(width, hidden * factor, bias=False)
+        self.right = nn.Linear(width, hidden * factor, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden, 1)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """``(B, T, width)`` twice to ``(B, T, 1)`` in 0..1."""
+        if self.kind == "open":
+            return torch.ones_like(left[..., :1])
+        joint = self.dropout(self.left(left) * self.right(right))
+        pooled = F.normalize(joint.unflatten(-1, (-1, self.factor)).sum(-1), dim=-1)
+        soft = torch.sigmoid(4.0 * torch.tanh(self.out(pooled)))
+        if self.kind == "soft":
+            return soft
+        hard = (soft > 0.5).to(soft.dtype)
+        return hard + soft - soft.detach()
+
+
+class GatedAttention(nn.Module):
+    """One side of the fusion: text asks a companion, a gate weighs the answer at every text step.
+
+    The companion's invariant codes are carried to the text's steps by the same attention weights,
+    so that streams on different clocks can be compared step by step.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, gate: BilinearGate) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, heads, dropout, bias=False, batch_first=True)
+        self.gate = gate
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, text: Tensor, text_shared: Tensor, other: Tensor, other_shared: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Text ``(B, N, width)``, companion ``(B, T, width)`` with ``mask (B, T)``.
+
+        Gives ``(B, N, width)`` and the gate ``(B, N, 1)``. At least one step of ``mask`` is true.
+        """
+        answer, weights = self.attention(text, other, other, key_padding_mask=~mask)
+        gate = self.gate(torch.bmm(weights, other_shared), text_shared)
+        return self.norm(gate * answer + text), gate

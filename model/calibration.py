@@ -1,0 +1,49 @@
+"""Intervals of stated coverage, one width per subset of modalities (split conformal prediction)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from features.messages import MODALITIES
+from model.rtil import LIMIT
+
+
+def subset_name(present: Sequence[bool]) -> str:
+    """``text+voice`` and the like, in the order of ``MODALITIES``; empty for nothing."""
+    return "+".join(name for name, there in zip(MODALITIES, present, strict=True) if there)
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """Half width of the interval by subset, from residuals on data that was not trained on."""
+
+    coverage: float = 0.8
+    half_widths: dict[str, float] = {}
+
+    def interval(self, score: float, present: Sequence[bool]) -> tuple[float, float]:
+        """Low and high around a score, within -3..3.
+
+        A subset that was never calibrated gets the whole scale: nothing narrower is known.
+        """
+        half = self.half_widths.get(subset_name(present), 2 * LIMIT)
+        return max(-LIMIT, score - half), min(LIMIT, score + half)
+
+
+def half_width(residuals: np.ndarray, coverage: float) -> float:
+    """The conformal quantile of ``|residuals| (N,)``: rank ``ceil((N + 1) * coverage)``.
+
+    The whole scale where N is too small for the coverage asked for.
+    """
+    rank = math.ceil((len(residuals) + 1) * coverage)
+    if rank > len(residuals):
+        return 2 * LIMIT
+    return float(np.sort(np.abs(residuals))[rank - 1])
+
+
+def calibrate(residuals: Mapping[str, np.ndarray], coverage: float = 0.8) -> Calibration:
+    """The table from residuals (truth minus score) by :func:`subset_name`."""
+    widths = {name: half_width(values, coverage) for name, values in residuals.items()}
+    return Calibration(coverage, widths)
