@@ -39,6 +39,10 @@ DESCRIPTORS: Final = (
     "F2bandwidth_sma3nz", "F2amplitudeLogRelF0_sma3nz", "F3frequency_sma3nz",
     "F3bandwidth_sma3nz", "F3amplitudeLogRelF0_sma3nz",
 )  # fmt: skip
+# From pitch on (pitch, glottis, formants) the descriptors mean something only in voiced frames, those
+# with a pitch; elsewhere openSMILE writes zeros and floor values.
+PITCH_COLUMN: Final = DESCRIPTORS.index("F0semitoneFrom27.5Hz_sma3nz")
+VOICED_COLUMNS: Final = slice(PITCH_COLUMN, len(DESCRIPTORS))
 STATE_WIDTH: Final = 512
 
 

@@ -85,7 +85,10 @@ class Windower:
         self._speech = SpeechTrack(
             spec.stream(specs.STATES).rate_hz, spec.stream(specs.STATES).width
         )
-        self._statistics = {s.name: RunningStatistics(s.width, s.rate_hz) for s in spec.streams}
+        self._statistics = {
+            s.name: RunningStatistics(s.width, s.rate_hz, voiced=s.name == specs.VOICE)
+            for s in spec.streams
+        }
         self._open: list[_Open] = []
         self._next_seq = 0
         self._lost: set[str] = set()

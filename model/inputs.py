@@ -16,13 +16,20 @@ from torch import Tensor
 
 from features.errors import FeatureError
 from features.messages import MODALITIES, Present, Statistics, StreamData
-from features.spec import DESCRIPTORS, FACE, LIVE, STATES, VOICE, Spec
+from features.spec import (
+    DESCRIPTORS,
+    FACE,
+    LIVE,
+    PITCH_COLUMN,
+    STATES,
+    VOICE,
+    VOICED_COLUMNS,
+    Spec,
+)
 
 GRID_HZ: Final = 10  # common rate of voice and face in the network
 CLIP: Final = 5.0  # normalised values beyond this say no more than that they are extreme
 MIN_SCALE: Final = 1e-3
-PITCH: Final = DESCRIPTORS.index("F0semitoneFrom27.5Hz_sma3nz")
-VOICED: Final = slice(PITCH, len(DESCRIPTORS))  # pitch, glottis and formants: only where voiced
 VOICE_WIDTH: Final = len(DESCRIPTORS) + 1  # descriptors and the share of voiced frames
 
 
@@ -104,9 +111,9 @@ def pool_voice(
     Voiced-only columns are averaged over voiced frames (openSMILE writes zeros or floor values
     elsewhere); the last column is the share of valid frames that are voiced.
     """
-    voiced = mask & (values[:, PITCH] > 0)
+    voiced = mask & (values[:, PITCH_COLUMN] > 0)
     counted = np.repeat(mask[:, None], values.shape[1], axis=1)
-    counted[:, VOICED] = voiced[:, None]
+    counted[:, VOICED_COLUMNS] = voiced[:, None]
     scaled = np.where(counted, normalise(values, mask, scaling), 0.0)
     frames = counted.reshape(-1, factor, values.shape[1]).sum(1)
     pooled = scaled.reshape(-1, factor, values.shape[1]).sum(1) / np.maximum(frames, 1)
