@@ -20,7 +20,7 @@ from capture.source import SAMPLE_RATE_HZ, End, Picture, Sound, Source
 from capture.stages import FaceStage, SpeechStage, Stage, VoiceStage, put_until, stages_error
 from features.assets import Assets
 from features.clock import NS_PER_S, Clock, SystemClock
-from features.messages import Message, Preview, Transcript, Window
+from features.messages import Preview, Transcript, Window
 from features.queues import BoundedQueue, DropPolicy
 from features.samples import ActivityChunk, Counters, Lost, Returned, SpeechUpdate, Word
 from features.threads import OwnedThread
@@ -79,7 +79,7 @@ class Pipeline:
 
     def messages(
         self, stop: threading.Event | None = None, on_tick: Callable[[], None] | None = None
-    ) -> Iterator[Message]:
+    ) -> Iterator[Window | Transcript | Preview]:
         """Windows, transcripts and previews until the source ends or ``stop`` is set.
 
         ``on_tick`` is called in this thread several times a second, whether or not anything came.
@@ -100,9 +100,8 @@ class Pipeline:
 
     def _load(self) -> None:
         """Load the models before the source starts, so that no live second is lost to loading."""
-        from features.face import FaceExtractor
-
         from features.activity import SpeechActivity
+        from features.face import FaceExtractor
         from features.speech import SpeechExtractor
 
         if self.config.picture:
@@ -206,7 +205,7 @@ class Pipeline:
 
     def _assemble(
         self, reader: OwnedThread, stop: threading.Event, on_tick: Callable[[], None]
-    ) -> Iterator[Message]:
+    ) -> Iterator[Window | Transcript | Preview]:
         self._windower = windower = self._make_windower()
         while not stop.is_set():
             on_tick()
@@ -244,7 +243,7 @@ class Pipeline:
             return 0.0  # lossless windows ask their streams, not the clock
         return (self._clock.now_ns() - self.source.origin_ns) / NS_PER_S
 
-    def _take(self, sample: Sample, windower: Windower) -> Iterator[Message]:
+    def _take(self, sample: Sample, windower: Windower) -> Iterator[Transcript]:
         windower.add(sample)
         self.lamps.see(sample)
         if isinstance(sample, SpeechUpdate):

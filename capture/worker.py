@@ -6,13 +6,11 @@ Started as ``python -m capture.worker`` with its configuration as the first line
 from __future__ import annotations
 
 import sys
-from typing import Any
-
-from features.harness import Harness, run_worker
 
 from capture.config import CaptureConfig
 from capture.pipeline import Pipeline
 from capture.sources import open_source
+from features.harness import Harness, run_worker
 
 
 def main(harness: Harness) -> None:
@@ -28,27 +26,28 @@ def main(harness: Harness) -> None:
         _beat(harness, pipeline, state)
 
     for message in pipeline.messages(harness.stop, on_tick):
-        harness.publisher.send(message)
-    _beat(harness, pipeline, "ended", force=True)
+        harness.publish(message)
+    _beat(harness, pipeline, "ended")
 
 
 def _obey(harness: Harness, pipeline: Pipeline, state: str) -> str:
     """Carry out the commands that are waiting; the state that follows."""
     while len(harness.commands):
-        command: dict[str, Any] = harness.commands.get(0.0) or {}
-        if command.get("do") == "pause" and state == "running":
+        command = harness.commands.get(0.0)
+        if command is not None and command.do == "pause" and state == "running":
             pipeline.pause()
             state = "paused"
-        elif command.get("do") == "resume" and state == "paused":
+        elif command is not None and command.do == "resume" and state == "paused":
             pipeline.resume()
             state = "running"
     return state
 
 
-def _beat(harness: Harness, pipeline: Pipeline, state: str, force: bool = False) -> None:
+def _beat(harness: Harness, pipeline: Pipeline, state: str) -> None:
     counters, gauges = pipeline.measured()
     detail = "the source is over" if state == "ended" else pipeline.source.name
-    harness.heartbeat(state, detail, counters, gauges, pipeline.lamps.state(), force=force)
+    lamps = pipeline.lamps.state()
+    harness.heartbeat(state, detail, counters, gauges, lamps, media_s=pipeline.position_s)
 
 
 if __name__ == "__main__":

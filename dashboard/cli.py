@@ -1,0 +1,241 @@
+"""The ``tonality`` command."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dashboard import models_cli
+from features.errors import TonalityError
+
+if TYPE_CHECKING:
+    from capture.config import CaptureConfig
+    from dashboard.scoring import LineWriter
+    from model.predictor import Predictor
+
+EPILOG = (
+    "Scores run from -3 (very negative) to +3 (very positive). Nothing leaves this machine. "
+    "Emotion inference at work and in schools is restricted in the EU; openSMILE may not be used in "
+    "commercial products."
+)
+app = typer.Typer(
+    help="Watch how a conversation feels while it happens: face, voice and words in one score.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models_cli.app, name="models", help="List, fetch and verify weights and media.")
+
+Source = Annotated[
+    str,
+    typer.Option(
+        help="'demo', 'webcam' (camera and microphone), 'webcam:1', 'microphone', "
+        "'microphone:NAME', 'webcam:0+microphone:NAME', or the path of a media file."
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where the network runs: auto, cuda, mps or cpu.")]
+Recogniser = Annotated[
+    str, typer.Option(help="Speech recogniser: 'base', or 'tiny.en' for weak machines.")
+]
+Picture = Annotated[bool, typer.Option("--picture/--no-picture", help="Use the picture.")]
+Sound = Annotated[bool, typer.Option("--sound/--no-sound", help="Use the sound.")]
+Words = Annotated[bool, typer.Option("--words/--no-words", help="Recognise words in the sound.")]
+Language = Annotated[str, typer.Option(help="Spoken language, or '' to detect it.")]
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
+) -> None:
+    """Options of every command."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+@app.command()
+def run(
+    source: Source = "demo",
+    json: Annotated[bool, typer.Option("--json", help="One JSON line per revision.")] = False,
+    duration: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop after this many seconds.")
+    ] = None,
+    picture: Picture = True,
+    sound: Sound = True,
+    words: Words = True,
+    recogniser: Recogniser = "base",
+    language: Language = "en",
+    device: Device = "auto",
+    purpose: Annotated[str, typer.Option(help="Why this is watched; kept with the session.")] = "",
+) -> None:
+    """Watch a source live, without a browser.
+
+    A window is shown as soon as face and voice are in (dim), and again when its words are stable.
+    Ends with the file, or with Ctrl-C.
+
+    Examples:  tonality run --source demo    tonality run --source talk.mp4 --json
+    """
+    from capture.config import CaptureConfig
+    from dashboard.watching import watch
+
+    config = CaptureConfig(
+        source=source,
+        picture=picture,
+        sound=sound,
+        words=words,
+        recogniser=recogniser,
+        language=language,
+        purpose=purpose,
+    )
+    watch(config, json, device, duration)
+
+
+@app.command()
+def score(
+    paths: Annotated[list[str], typer.Argument(help="Media files.", metavar="PATH...")],
+    format: Annotated[str, typer.Option(help="'jsonl' or 'csv'.")] = "jsonl",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write here instead of to stdout.")
+    ] = None,
+    picture: Picture = True,
+    sound: Sound = True,
+    words: Words = True,
+    recogniser: Recogniser = "base",
+    language: Language = "en",
+    device: Device = "auto",
+    participant: Annotated[str, typer.Option(help="Whose face and voice this is.")] = "me",
+) -> None:
+    """Score files as fast as possible: the same windows and scores as a live run over them.
+
+    One line per window of 4 s, every half second. A file that cannot be read is named on stderr, the
+    others are still scored, and the exit code is 2.
+
+    Examples:  tonality score a.mp4 b.wav -o out.jsonl    tonality score talk.mkv --format csv
+    """
+    from capture.config import CaptureConfig
+    from dashboard.scoring import LineWriter
+    from model.predictor import Predictor
+
+    if format not in ("jsonl", "csv"):
+        raise typer.BadParameter(f"'{format}' is neither jsonl nor csv", param_hint="--format")
+    failed = 0
+    predictor = Predictor(device=device)
+    with _opened(out) as stream:
+        writer = LineWriter(stream, format)
+        for path in paths:
+            config = CaptureConfig(
+                source=path,
+                session=Path(path).name,
+                participant=participant,
+                picture=picture,
+                sound=sound,
+                words=words,
+                recogniser=recogniser,
+                language=language,
+                paced=False,
+            )
+            failed += not _score_one(config, predictor, writer)
+    raise typer.Exit(2 if failed else 0)
+
+
+def _score_one(config: CaptureConfig, predictor: Predictor, writer: LineWriter) -> bool:
+    """Score one file with a progress bar on stderr; ``False`` and one line when it cannot be read."""
+    from dashboard.scoring import score as score_source
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(Path(config.source).name, total=0.0)
+
+        def progress(done_s: float, all_s: float | None) -> None:
+            bar.update(task, completed=done_s, total=all_s or done_s)
+
+        try:
+            for prediction in score_source(config, predictor, progress):
+                writer.write(prediction)
+        except TonalityError as error:
+            bar.stop()
+            complain(error)
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    try:
+        stream = out.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise TonalityError(f"{out} cannot be written: {error.strerror}") from error
+    with stream:
+        yield stream
+
+
+@app.command()
+def devices() -> None:
+    """List cameras and microphones, by the names and numbers that '--source' takes."""
+    from capture.devices import list_devices
+
+    found = list_devices()
+    table = Table(title="Devices")
+    for column in ("source", "name", "notes"):
+        table.add_column(column)
+    for camera in found.cameras:
+        table.add_row(f"webcam:{camera.index}", camera.name, "")
+    for microphone in found.microphones:
+        notes = f"{microphone.channels} channels, {microphone.rate_hz:.0f} Hz"
+        default = ", the default" if microphone.default else ""
+        table.add_row(f"microphone:{microphone.index}", microphone.name, notes + default)
+    console = Console()
+    console.print(table)
+    for problem in found.problems:
+        console.print(problem)
+
+
+@app.command()
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Say what is installed, which devices and models there are, what would fail and how to mend it."""
+    from dashboard.doctor import doctor as examine
+
+    raise typer.Exit(examine(json))
+
+
+def complain(error: TonalityError) -> None:
+    """One line on stderr, without a traceback."""
+    sys.stderr.write(f"tonality: {error}\n")
+
+
+def main() -> None:
+    """Entry point: errors meant for people become one line and exit code 2."""
+    try:
+        app()
+    except TonalityError as error:
+        complain(error)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

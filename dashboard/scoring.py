@@ -1,0 +1,85 @@
+"""Scoring files as fast as possible: the capture pipeline and the predictor in one process.
+
+The same windows and the same scores as a live run over the same file; only the final revision of
+each window is given.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+from capture.config import CaptureConfig
+from capture.pipeline import Pipeline
+from capture.sources import open_source
+from dashboard.lines import KEYS, prediction_line
+from features.clock import SystemClock
+from features.messages import MODALITIES, Prediction, Window
+
+if TYPE_CHECKING:
+    from model.predictor import Predictor
+
+BATCH = 16  # windows scored at once
+Progress = Callable[[float, float | None], None]  # media seconds done, seconds in all if known
+
+
+def score(
+    config: CaptureConfig, predictor: Predictor, progress: Progress | None = None
+) -> Iterator[Prediction]:
+    """Predictions of one source, in order. Raises ``TonalityError`` where it cannot be read."""
+    pipeline = Pipeline(config, open_source(config))
+    clock = SystemClock()
+    waiting: list[Window] = []
+
+    def on_tick() -> None:
+        if progress is not None:
+            progress(pipeline.position_s, pipeline.source.duration_s)
+
+    for message in pipeline.messages(on_tick=on_tick):
+        if isinstance(message, Window):
+            waiting.append(message)
+        if len(waiting) >= BATCH:
+            yield from predictor.predict(waiting, clock.now_ns)
+            waiting.clear()
+    if waiting:
+        yield from predictor.predict(waiting, clock.now_ns)
+
+
+class LineWriter:
+    """Writes predictions as JSON lines or as CSV with one column per number."""
+
+    def __init__(self, out: TextIO, form: str) -> None:
+        self._out = out
+        self._form = form
+        self._csv: csv.DictWriter[str] | None = None
+
+    def write(self, prediction: Prediction) -> None:
+        """One prediction, one line; flushed, so that a reader in a pipe sees it at once."""
+        line = prediction_line(prediction)
+        if self._form == "jsonl":
+            self._out.write(json.dumps(line, ensure_ascii=False) + "\n")
+        else:
+            self._row(_flat(line))
+        self._out.flush()
+
+    def _row(self, row: dict[str, Any]) -> None:
+        if self._csv is None:
+            self._csv = csv.DictWriter(self._out, list(_COLUMNS), extrasaction="ignore")
+            self._csv.writeheader()
+        self._csv.writerow(row)
+
+
+_NESTED = ("present", "contribution")
+_COLUMNS = [key for key in KEYS if key not in (*_NESTED, "lag_ms")]
+_COLUMNS += [f"{key}_{name}" for key in _NESTED for name in MODALITIES]
+_COLUMNS += ["lag_ms_model"]
+
+
+def _flat(line: dict[str, Any]) -> dict[str, Any]:
+    flat = dict(line)
+    for key in _NESTED:
+        flat |= {f"{key}_{name}": line[key][name] for name in MODALITIES}
+    flat["lag_ms_model"] = line["lag_ms"].get("model")
+    return flat
