@@ -8,6 +8,7 @@ research and affective computing", IEEE Transactions on Affective Computing 7(2)
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -31,6 +32,7 @@ PIECE_SAMPLES = 1_600  # a write larger than the ring would never be taken
 LAG_FRAMES = 10  # openSMILE gives a frame 7 to 10 frames after its sound (measured)
 GROUP_FRAMES = 50
 STALL_S = 30.0
+CLOSE_S = 5.0
 SOURCE, SINK = "extsource", "extsink"
 
 
@@ -59,6 +61,8 @@ class VoiceExtractor:
             self._smile.free()
             raise
         self._thread = OwnedThread("voice", self._run, on_exit=self._progress.set).start()
+        # A thread inside native code when the interpreter ends would abort the whole process.
+        atexit.register(self.close)
 
     def feed(self, samples: np.ndarray) -> None:
         """Hand in the next ``(n,) float32`` samples in -1..1 at 16 kHz; louder ones are clipped.
@@ -81,10 +85,9 @@ class VoiceExtractor:
         if self._finished:
             return
         self._finished = True
-        if self._thread.alive:
-            self._smile.external_audio_source_set_eoi(SOURCE)
+        self._end_input()
         if not self._thread.join(timeout_s):
-            self._smile.abort()
+            self._abort()
             raise FeatureError(f"voice: openSMILE did not finish within {timeout_s:g} s")
         self._free()
         self._thread.check()
@@ -94,10 +97,14 @@ class VoiceExtractor:
         self._finished = True
         if self._smile is None:
             return
-        if self._thread.alive:
-            self._smile.abort()
+        self._thread.stop.set()
+        deadline = time.monotonic() + CLOSE_S
+        # An abort is refused until run() has begun, so it is repeated until the thread has ended.
+        while not self._thread.join(0.0) and time.monotonic() < deadline:
+            self._abort()
+            self._thread.join(0.01)
         try:
-            self._thread.close()
+            self._thread.close(timeout_s=0.0)
         finally:
             self._free()
 
@@ -117,12 +124,29 @@ class VoiceExtractor:
             elif time.monotonic() > deadline:
                 raise FeatureError(f"voice: openSMILE took no sound for {STALL_S:g} s")
 
+    def _end_input(self) -> None:
+        from opensmile.core.lib import OpenSmileException
+
+        try:
+            self._smile.external_audio_source_set_eoi(SOURCE)
+        except OpenSmileException:
+            # Refused where the run is over already; its own error is raised after the join.
+            logger.debug("voice: end of input refused", exc_info=True)
+
+    def _abort(self) -> None:
+        from opensmile.core.lib import OpenSmileException
+
+        try:
+            self._smile.abort()
+        except OpenSmileException:
+            logger.debug("voice: abort refused", exc_info=True)
+
     def _check(self) -> None:
         if not self._thread.alive:
             self._thread.check()
             raise FeatureError("voice: openSMILE stopped before the end of the sound")
 
-    def _run(self, _stop: threading.Event) -> None:
+    def _run(self, stop: threading.Event) -> None:
         from opensmile.core.lib import OpenSmileException
 
         try:
@@ -130,7 +154,7 @@ class VoiceExtractor:
         except OpenSmileException as error:
             if self._error is None:
                 raise FeatureError(f"voice: openSMILE failed: {error}") from error
-        if self._error is None and not _stop.is_set():
+        if self._error is None and not stop.is_set():
             self._emit()
         if self._error is not None:
             raise self._error
@@ -149,7 +173,7 @@ class VoiceExtractor:
         except Exception as error:
             logger.debug("voice: on_chunk failed", exc_info=True)
             self._error = error
-            self._smile.abort()
+            self._abort()
 
     def _emit(self) -> None:
         if not self._pending:
@@ -165,6 +189,7 @@ class VoiceExtractor:
         if self._smile is not None and not self._thread.alive:
             self._smile.free()
             self._smile = None
+            atexit.unregister(self.close)
 
 
 def _to_pcm(samples: np.ndarray) -> np.ndarray:
@@ -174,7 +199,8 @@ def _to_pcm(samples: np.ndarray) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise FeatureError("voice: the sound holds values that are not numbers")
     scaled = samples.astype(np.float32, copy=False) * np.float32(FULL_SCALE)
-    return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    pcm: np.ndarray = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return pcm
 
 
 def _open_smile() -> Any:
