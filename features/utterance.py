@@ -1,0 +1,184 @@
+"""Where utterances begin and end, and when the recogniser looks at which stretch of sound.
+
+Everything here follows from voice activity and loudness alone, frame by frame, never from the words
+found nor from the clock on the wall. So a live run, a file and a run that only wants encoder states
+make the very same passes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.samples import ActivityChunk
+
+FRAME = 512  # samples per voice activity value at 16 kHz
+FRAME_S = 0.032
+SPEECH = 0.5  # speech begins at this probability
+QUIET = 0.35  # and is over below this one
+
+
+@dataclass(frozen=True, slots=True)
+class PassPolicy:
+    """Lengths in frames of 32 ms.
+
+    ``pre_roll``: sound before the first speech frame; ``every``: between passes inside an utterance;
+    ``settle``: quiet after which all words are committed; ``close``: quiet that ends an utterance;
+    ``least``: speech frames below which an utterance is a click; ``longest``: window after which its
+    older part is cut off at its quietest place, leaving ``keep_least`` to ``keep_most`` frames.
+    """
+
+    pre_roll: int = 10
+    every: int = 31
+    settle: int = 10
+    close: int = 19
+    least: int = 4
+    longest: int = 250
+    keep_least: int = 78
+    keep_most: int = 156
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One look of the recogniser at frames ``[start, end)`` of the how-manieth utterance.
+
+    ``commit``: nothing is pending after it. ``cut``: frame at which later windows of this utterance
+    begin, where the window had grown too long.
+    """
+
+    utterance: int
+    start: int
+    end: int
+    commit: bool
+    cut: int | None = None
+
+
+class Segmenter:
+    """Cuts utterances out of frames and says when a pass is due."""
+
+    def __init__(self, policy: PassPolicy | None = None) -> None:
+        self.policy = policy or PassPolicy()
+        self.frames = 0
+        self.clicks = 0  # utterances too short for a pass
+        self._start: int | None = None
+        self._utterance = 0
+        self._speech = 0
+        self._quiet = 0
+        self._due: int | None = None
+        self._levels: deque[float] = deque(maxlen=self.policy.keep_most + 1)
+
+    @property
+    def pending(self) -> bool:
+        """Whether sound was heard as speech that no committing pass has covered yet."""
+        return self._due is not None
+
+    @property
+    def needed(self) -> int:
+        """First frame that a later pass may still want."""
+        before = max(0, self.frames - self.policy.pre_roll)
+        return before if self._start is None else min(self._start, before)
+
+    def step(self, probability: float, level: float) -> Pass | None:
+        """Take the next frame: its probability of speech and its loudness (any monotone scale)."""
+        policy = self.policy
+        self.frames += 1
+        self._levels.append(level)
+        if probability >= SPEECH:
+            self._hear_speech()
+        elif self._start is None:
+            return None
+        self._quiet = 0 if probability >= QUIET else self._quiet + 1
+        if self._due is not None and self._quiet >= policy.settle:
+            return self._settle()
+        if self._quiet >= policy.close:
+            self._close()
+        elif self._due is not None and self.frames >= self._due:
+            return self._look()
+        return None
+
+    def finish(self) -> Pass | None:
+        """The committing pass over what is left at the end of all sound."""
+        last = None if self._due is None else self._settle()
+        self._close()
+        return last
+
+    def _hear_speech(self) -> None:
+        if self._start is None:
+            self._start = max(0, self.frames - 1 - self.policy.pre_roll)
+            self._utterance += 1
+            self._speech = 0
+        if self._due is None:
+            self._due = self.frames - 1 + self.policy.every
+        self._speech += 1
+
+    def _settle(self) -> Pass | None:
+        assert self._start is not None
+        done = Pass(self._utterance, self._start, self.frames, commit=True)
+        self._due = None
+        if self._speech < self.policy.least:
+            self.clicks += 1
+            return None
+        if done.end - done.start > self.policy.longest // 2:
+            self._close()  # a pause is the best place to begin a new window
+        return done
+
+    def _look(self) -> Pass | None:
+        assert self._start is not None
+        self._due = self.frames + self.policy.every
+        if self._speech < self.policy.least:
+            return None
+        start, self._start = self._start, self._cut(self._start)
+        cut = self._start if self._start > start else None
+        return Pass(self._utterance, start, self.frames, False, cut)
+
+    def _cut(self, start: int) -> int:
+        if self.frames - start < self.policy.longest:
+            return start
+        levels = list(self._levels)[: self.policy.keep_most + 1 - self.policy.keep_least]
+        smooth = np.convolve(levels, np.ones(3), mode="valid")
+        return self.frames - len(self._levels) + 1 + int(np.argmin(smooth))
+
+    def _close(self) -> None:
+        self._start = None
+        self._due = None
+
+
+class SpeechTrack:
+    """Where voice activity heard speech, on media time; forgets what lies before ``forget``."""
+
+    def __init__(self, origin_s: float) -> None:
+        self.origin_s = origin_s
+        self._first = 0
+        self._values: list[float] = []
+
+    def add(self, activity: ActivityChunk) -> None:
+        """Take consecutive values."""
+        self._values.extend(activity.probability.tolist())
+
+    def forget(self, frame: int) -> None:
+        """Drop values before a frame."""
+        del self._values[: max(0, frame - self._first)]
+        self._first = max(self._first, frame)
+
+    def loudest(self, start_s: float, end_s: float) -> float:
+        """Highest probability of speech in a stretch, 0 where nothing is known."""
+        return max((value for value, _ in self._overlaps(start_s, end_s)), default=0.0)
+
+    def speech_s(self, start_s: float, end_s: float) -> float:
+        """Seconds of speech in a stretch."""
+        return sum(share for value, share in self._overlaps(start_s, end_s) if value >= SPEECH)
+
+    def _overlaps(self, start_s: float, end_s: float) -> list[tuple[float, float]]:
+        zero = self.origin_s + self._first * FRAME_S
+        low = max(0, int((start_s - zero) / FRAME_S))
+        found = []
+        for index in range(low, len(self._values)):
+            begin = zero + index * FRAME_S
+            if begin >= end_s:
+                break
+            share = min(end_s, begin + FRAME_S) - max(start_s, begin)
+            if share > 0:
+                found.append((self._values[index], share))
+        return found
