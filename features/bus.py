@@ -36,7 +36,7 @@ QUEUED: Final = {"window": 8, "prediction": 256, "preview": 3, "transcript": 64,
 KINDS: Final = tuple(QUEUED)
 MAX_FRAME_BYTES: Final = max(wire.MAX_BODY_BYTES, wire.MAX_BUFFER_BYTES)
 MAX_FRAMES: Final = wire.MAX_BUFFERS + 3
-MAX_TOPIC_BYTES: Final = 300
+MAX_TOPIC_BYTES: Final = 1024
 MAX_TOPICS: Final = 4096  # topics remembered for numbering and for gaps
 READY: Final = "ready/"  # the broker answers a subscription to this prefix with one frame
 CONNECT_S: Final = 3.0
@@ -63,9 +63,12 @@ def topic_of(message: AnyMessage) -> str:
     kind = str(message.__struct_config__.tag)
     name = message.worker if isinstance(message, Status) else message.participant
     for part in (message.session, name):
-        if "/" in part or not part.isprintable() or len(part) > 100:
-            raise MessageError(f"'{part[:100]}' cannot be part of a topic: no '/', 100 characters")
-    return f"{kind}/{message.session}/{name}"
+        if "/" in part or not part.isprintable():
+            raise MessageError(f"{part!r} cannot be part of a topic: printable, without '/'")
+    topic = f"{kind}/{message.session}/{name}"
+    if len(topic.encode()) > MAX_TOPIC_BYTES:
+        raise MessageError(f"topic {topic[:40]}... is longer than {MAX_TOPIC_BYTES} bytes")
+    return topic
 
 
 def require_loopback(host: str) -> None:

@@ -279,7 +279,7 @@ def run_worker(main: Callable[[Harness], None]) -> int:
     finally:
         if harness is not None:
             harness.close()
-            # libraries with threads of their own have been seen to hang in the interpreter's end
+            # threads of native libraries can keep the interpreter from ending
             faulthandler.dump_traceback_later(harness.grace_s, exit=True)
 
 

@@ -1,0 +1,276 @@
+"""The running system behind the page and the command line: bus, supervisor, workers, sessions.
+
+One place starts and stops everything and holds the limits; page scripts call it from many threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from msgspec.structs import replace
+
+from capture.config import CaptureConfig
+from dashboard.process import WorkerSpec
+from dashboard.supervisor import Supervisor, Timing, WorkerState
+from features.broker import Broker
+from features.bus import BusAddress
+from features.errors import WorkerError
+from features.harness import Command
+
+logger = logging.getLogger(__name__)
+
+NEW_SESSION: Final = ("", CaptureConfig().session)  # a configuration that leaves the name to us
+NAME: Final = re.compile(r"[^/\s\x00-\x1f][^/\x00-\x1f]{0,63}")
+ENDED_KEPT: Final = 16  # sessions that are over and still listed
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may run at once on this machine; memory in MiB, resident, per process."""
+
+    participants: int = 8
+    capture_memory_mib: float = 3072.0
+    inference_memory_mib: float = 8192.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session with a worker per participant."""
+
+    session: str
+    configs: tuple[CaptureConfig, ...]
+    workers: tuple[WorkerState, ...]
+
+    @property
+    def over(self) -> bool:
+        """Whether no participant is captured any more."""
+        return all(worker.over for worker in self.workers)
+
+
+class Runtime:
+    """Broker, supervisor and inference worker, and the sessions that they serve.
+
+    ``capture_module`` and ``inference_module`` are what ``python -m`` runs.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        checkpoint: str | None = None,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+        capture_module: str = "capture.worker",
+        inference_module: str = "model.worker",
+    ) -> None:
+        self.limits = limits or Limits()
+        self._inference = {"device": device, "checkpoint": checkpoint}
+        self._timing = timing
+        self._capture_module = capture_module
+        self._inference_module = inference_module
+        self._lock = threading.RLock()
+        self._broker: Broker | None = None
+        self._supervisor: Supervisor | None = None
+        self._address: BusAddress | None = None
+        self._configs: dict[tuple[str, str], CaptureConfig] = {}
+
+    def start(self) -> BusAddress:
+        """Start the bus and the inference worker; once is enough, more often does no harm."""
+        with self._lock:
+            if self._address is not None:
+                return self._address
+            self._broker = Broker()
+            self._address = self._broker.start()
+            try:
+                self._supervisor = Supervisor(self._address, self._timing)
+                self._supervisor.start(self._inference_spec())
+            except BaseException:
+                self.close()
+                raise
+            return self._address
+
+    def _inference_spec(self) -> WorkerSpec:
+        return WorkerSpec(
+            name="inference",
+            role="inference",
+            module=self._inference_module,
+            config=self._inference,
+            memory_limit_mib=self.limits.inference_memory_mib,
+        )
+
+    @property
+    def address(self) -> BusAddress:
+        """Where to subscribe; raises :class:`WorkerError` before :meth:`start`."""
+        with self._lock:
+            if self._address is None:
+                raise WorkerError("the runtime is not started")
+            return self._address
+
+    def start_session(self, config: CaptureConfig) -> str:
+        """Start to capture one participant, and give back the session's identifier.
+
+        The session is named by time unless ``config`` names it; a second participant joins by the
+        same name. Raises :class:`WorkerError` for a participant who is captured already, for names
+        that no topic can carry and beyond the limit of participants.
+        """
+        with self._lock:
+            supervisor = self._running()
+            if config.session in NEW_SESSION:
+                config = replace(config, session=self._new_name())
+            key = (config.session, config.participant)
+            for name in key:
+                if NAME.fullmatch(name) is None:
+                    raise WorkerError(f"'{name}' cannot be a name: 1 to 64 characters, no '/'")
+            self._refuse(supervisor, config)
+            supervisor.start(self._capture_spec(config))
+            self._configs[key] = config
+            self._forget_old(supervisor)
+            logger.info("session %s captures %s from %s", *key, config.source)
+            return config.session
+
+    def _capture_spec(self, config: CaptureConfig) -> WorkerSpec:
+        return WorkerSpec(
+            name=worker_name(config.session, config.participant),
+            role="capture",
+            module=self._capture_module,
+            config=config,
+            session=config.session,
+            participant=config.participant,
+            memory_limit_mib=self.limits.capture_memory_mib,
+        )
+
+    def stop_session(self, session: str) -> None:
+        """End the session's workers and forget it; blocks until they are gone (seconds at most)."""
+        names = self._names(session)
+        supervisor = self._running()
+        for name in names:
+            supervisor.stop(name)
+        self._drop(supervisor, session)
+
+    def pause_session(self, session: str) -> None:
+        """Let the session's workers rest; nothing is captured until they are resumed."""
+        self._order(session, Command("pause"))
+
+    def resume_session(self, session: str) -> None:
+        """Go on after a pause."""
+        self._order(session, Command("resume"))
+
+    def sessions(self) -> list[Session]:
+        """All sessions in the order of their start, also those that are over and not yet stopped."""
+        states = {state.name: state for state in self.states()}
+        with self._lock:
+            configs = list(self._configs.values())
+        found: dict[str, list[CaptureConfig]] = {}
+        for config in configs:
+            found.setdefault(config.session, []).append(config)
+        return [
+            Session(
+                session,
+                tuple(members),
+                tuple(
+                    states[name]
+                    for c in members
+                    if (name := worker_name(session, c.participant)) in states
+                ),
+            )
+            for session, members in found.items()
+        ]
+
+    def states(self) -> list[WorkerState]:
+        """All workers, the inference worker first; empty while nothing is started."""
+        with self._lock:
+            supervisor = self._supervisor
+        return [] if supervisor is None else supervisor.states()
+
+    def counters(self) -> dict[str, int]:
+        """What the bus counted."""
+        with self._lock:
+            return {} if self._broker is None else self._broker.counters()
+
+    def log(self, worker: str) -> list[str]:
+        """Last lines of a worker's standard error."""
+        return self._running().log(worker)
+
+    def check(self) -> None:
+        """Raise what went wrong in our own threads."""
+        with self._lock:
+            broker, supervisor = self._broker, self._supervisor
+        if broker is not None and supervisor is not None:
+            broker.check()
+            supervisor.check()
+
+    def close(self) -> None:
+        """End everything; safe to call twice. The runtime can be started again afterwards."""
+        with self._lock:
+            broker, supervisor = self._broker, self._supervisor
+            self._broker, self._supervisor, self._address = None, None, None
+            self._configs.clear()
+        try:
+            if supervisor is not None:
+                supervisor.close()
+        finally:
+            if broker is not None:
+                broker.close()
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def _running(self) -> Supervisor:
+        with self._lock:
+            if self._supervisor is None:
+                raise WorkerError("the runtime is not started")
+            return self._supervisor
+
+    def _names(self, session: str) -> list[str]:
+        with self._lock:
+            names = [worker_name(*key) for key in self._configs if key[0] == session]
+        if not names:
+            raise WorkerError(f"there is no session '{session}'")
+        return names
+
+    def _order(self, session: str, command: Command) -> None:
+        supervisor = self._running()
+        over = {state.name for state in supervisor.states() if state.over}
+        for name in self._names(session):
+            if name not in over:
+                supervisor.send(name, command)
+
+    def _refuse(self, supervisor: Supervisor, config: CaptureConfig) -> None:
+        running = [s for s in supervisor.states() if s.role == "capture" and not s.over]
+        if any((s.session, s.participant) == (config.session, config.participant) for s in running):
+            raise WorkerError(
+                f"session '{config.session}' captures '{config.participant}' already; stop it first"
+            )
+        if len(running) >= self.limits.participants:
+            raise WorkerError(
+                f"{len(running)} participants are captured already, the limit; stop one first"
+            )
+
+    def _forget_old(self, supervisor: Supervisor) -> None:
+        over = [session.session for session in self.sessions() if session.over]
+        for session in over[: max(0, len(over) - ENDED_KEPT)]:
+            self._drop(supervisor, session)
+
+    def _drop(self, supervisor: Supervisor, session: str) -> None:
+        with self._lock:
+            for key in [key for key in self._configs if key[0] == session]:
+                del self._configs[key]
+                supervisor.forget(worker_name(*key))
+            if self._broker is not None:
+                self._broker.forget(session)
+
+    def _new_name(self) -> str:
+        taken = {session for session, _ in self._configs}
+        while True:
+            name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(1)}"
+            if name not in taken:
+                return name
+
+
+def worker_name(session: str, participant: str) -> str:
+    """The name of a participant's capture worker."""
+    return f"capture {session} {participant}"
