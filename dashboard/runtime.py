@@ -56,7 +56,8 @@ class Session:
 class Runtime:
     """Broker, supervisor and inference worker, and the sessions that they serve.
 
-    ``capture_module`` and ``inference_module`` are what ``python -m`` runs.
+    ``checkpoint`` is a folder, ``None`` for the live one; ``capture_module`` and
+    ``inference_module`` are what ``python -m`` runs.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Runtime:
         inference_module: str = "model.worker",
     ) -> None:
         self.limits = limits or Limits()
-        self._inference = {"device": device, "checkpoint": checkpoint}
+        self._inference = {"device": device, "checkpoint": checkpoint or ""}
         self._timing = timing
         self._capture_module = capture_module
         self._inference_module = inference_module

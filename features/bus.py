@@ -30,9 +30,10 @@ from features.messages import AnyMessage, Status
 
 logger = logging.getLogger(__name__)
 
-# Messages that may wait in a publisher's socket before it refuses more. Windows and previews age
-# at once, so few; predictions and states matter in order, so many.
-QUEUED: Final = {"window": 8, "prediction": 256, "preview": 3, "transcript": 64, "status": 64}
+# Messages that may wait in a publisher's socket before it refuses more. Previews age at once, so
+# few. Windows age too, but a pass of the recogniser revises all that it touches in one burst.
+# Predictions and states matter in order, so many.
+QUEUED: Final = {"window": 64, "prediction": 256, "preview": 3, "transcript": 64, "status": 64}
 KINDS: Final = tuple(QUEUED)
 MAX_FRAME_BYTES: Final = max(wire.MAX_BODY_BYTES, wire.MAX_BUFFER_BYTES)
 MAX_FRAMES: Final = wire.MAX_BUFFERS + 3
