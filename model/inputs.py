@@ -131,12 +131,10 @@ def prepare(
 ) -> Sample:
     """One window's streams, normalised and on the network's grid.
 
-    Raises :class:`FeatureError` where a stream is absent or has not the shape the spec gives.
-    A modality whose streams are fully masked counts as missing whatever ``present`` says.
+    Raises :class:`FeatureError` like :func:`check_streams`. A modality whose streams are fully masked counts as missing whatever ``present`` says.
     """
-    face = _stream(streams, FACE, spec)
-    voice = _stream(streams, VOICE, spec)
-    states = _stream(streams, STATES, spec)
+    check_streams(streams, statistics, spec)
+    face, voice, states = streams[FACE], streams[VOICE], streams[STATES]
     scaling = {name: blend(statistics.get(name), prior) for name, prior in priors.items()}
     pooled, pooled_mask = pool_voice(
         voice.values, voice.mask, scaling[VOICE], spec.stream(VOICE).rate_hz // GRID_HZ
@@ -154,16 +152,31 @@ def prepare(
     )
 
 
-def _stream(streams: Mapping[str, StreamData], name: str, spec: Spec) -> StreamData:
-    data = streams.get(name)
-    if data is None:
-        raise FeatureError(f"window without stream '{name}': cut it with the checkpoint's spec")
-    expected = (spec.steps(name), spec.stream(name).width)
-    if data.values.shape != expected or data.mask.shape != expected[:1]:
-        raise FeatureError(
-            f"stream '{name}' has shape {data.values.shape}, the spec says {expected}"
-        )
-    return data
+def check_streams(
+    streams: Mapping[str, StreamData], statistics: Mapping[str, Statistics], spec: Spec
+) -> None:
+    """Raise :class:`FeatureError` for absent streams, shapes that are not the spec's, no numbers."""
+    for stream in spec.streams:
+        data = streams.get(stream.name)
+        if data is None:
+            raise FeatureError(f"a window without the stream '{stream.name}'")
+        expected = (spec.steps(stream.name), stream.width)
+        if data.values.shape != expected or data.mask.shape != expected[:1]:
+            raise FeatureError(
+                f"stream '{stream.name}' has shape {data.values.shape}, the spec says {expected}"
+            )
+        if not np.isfinite(data.values[data.mask]).all():
+            raise FeatureError(f"stream '{stream.name}' holds values that are not numbers")
+        own = statistics.get(stream.name)
+        if own is not None and not _sound(own, stream.width):
+            raise FeatureError(
+                f"statistics of '{stream.name}' are not {stream.width} finite numbers"
+            )
+
+
+def _sound(own: Statistics, width: int) -> bool:
+    shapes = own.mean.shape == own.variance.shape == (width,)
+    return shapes and bool(np.isfinite(own.mean).all() and np.isfinite(own.variance).all())
 
 
 def collate(samples: Sequence[Sample], text: Tensor, text_mask: Tensor) -> Batch:

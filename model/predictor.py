@@ -17,7 +17,7 @@ from features.assets import Assets
 from features.errors import CheckpointError, SpecError
 from features.messages import MODALITIES, Prediction, Present, Window
 from model.checkpoint import TEXT_ENCODER, Checkpoint, default_checkpoint
-from model.inputs import Batch, collate, prepare
+from model.inputs import Batch, check_streams, collate, prepare
 from model.text import TextEncoder
 
 TEXT_CACHE: Final = 512  # distinct texts whose token states are kept
@@ -151,23 +151,24 @@ class Predictor:
         self.text_states = TextStates(encoder.to(self.device).eval(), self.device)
 
     def check(self, window: Window) -> None:
-        """Raise :class:`SpecError` for a window cut with another spec."""
+        """Raise what :meth:`predict` would raise for this window."""
         if window.spec != self._spec_hash:
             raise SpecError(
                 f"window of '{window.source}' was cut with spec {window.spec}, the checkpoint was "
                 f"trained on {self._spec_hash}; use the extractors and checkpoint of one version"
             )
+        check_streams(window.streams, window.statistics, self.checkpoint.spec)
 
     def predict(self, windows: Sequence[Window], now_ns: Callable[[], int]) -> list[Prediction]:
         """Predictions of the windows, in their order; ``now_ns`` stamps them.
 
         Raises :class:`SpecError` for a window cut with another spec, ``FeatureError`` for one whose
-        streams do not have the spec's shapes.
+        streams are not what the spec says.
         """
-        for window in windows:
-            self.check(window)
         if not windows:
             return []
+        for window in windows:
+            self.check(window)
         started_ns = now_ns()
         with torch.inference_mode():
             scores = self._score(self._batch(windows))
