@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
 
 from capture.config import CaptureConfig
 from capture.demo import DemoSource
 from capture.file import FileSource
+from capture.microphone import MicrophoneSource
+from capture.pair import Pair
 from capture.source import Source
+from capture.webcam import Webcam
 from features.clock import Clock
 from features.errors import SourceError
 
 KNOWN = "demo, webcam, webcam:INDEX, microphone, microphone:NAME, webcam:INDEX+microphone:NAME"
+CAMERA = re.compile(r"webcam(?::(?P<index>\d+))?(?:\+(?P<microphone>.+))?")
+MICROPHONE = re.compile(r"microphone(?::(?P<device>.+))?")
 
 
 def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
@@ -30,6 +37,10 @@ def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
             loop=config.loop or config.paced,
             clock=clock,
         )
+    camera = CAMERA.fullmatch(text)
+    microphone = MICROPHONE.fullmatch((camera["microphone"] or "microphone") if camera else text)
+    if microphone is not None:
+        return _devices(config, camera, microphone["device"] or "", clock)
     path = Path(text).expanduser()
     if not text or not _exists(path):
         raise SourceError(f"{text or 'empty source'}: no such file, and none of {KNOWN}")
@@ -42,6 +53,22 @@ def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
         loop=config.loop,
         clock=clock,
     )
+
+
+def _devices(
+    config: CaptureConfig, camera: re.Match[str] | None, device: str, clock: Clock | None
+) -> Source:
+    """Camera, microphone or both, as far as they are wanted."""
+    microphone = partial(MicrophoneSource, device)
+    if camera is None or not config.picture:
+        if not config.sound:
+            raise SourceError(f"{config.source}: gives only sound, and the sound is switched off")
+        return microphone(name=config.source, clock=clock)
+    index, size = int(camera["index"] or 0), (config.width, config.height)
+    filming = partial(Webcam, index, width=size[0], height=size[1], fps=config.fps)
+    if not config.sound:
+        return filming(name=config.source, clock=clock)
+    return Pair(filming, microphone, config.source, clock)
 
 
 def _exists(path: Path) -> bool:

@@ -1,0 +1,130 @@
+"""Microphones through sounddevice, which is imported only here and only when it is needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from capture.live import HINT
+from capture.source import SAMPLE_RATE_HZ
+from features.errors import SourceError
+
+BLOCKS_PER_S = 20
+FIXES = {
+    "linux": "install it (Debian, Ubuntu: `apt install libportaudio2`; Fedora: `dnf install portaudio`)",
+    "darwin": "install it (`brew install portaudio`)",
+}
+REINSTALL = "reinstall it (`pip install --force-reinstall sounddevice`)"
+
+OnBlock = Callable[[np.ndarray], None]
+"""Takes ``(n, channels) float32`` in a thread that must not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Microphone:
+    """An input as PortAudio names it; ``rate_hz`` is the one it runs at by default."""
+
+    index: int
+    name: str
+    channels: int
+    rate_hz: int
+    default: bool = False
+
+
+def import_sounddevice() -> Any:
+    """The module, or a :class:`SourceError` that says how to install PortAudio."""
+    try:
+        import sounddevice
+    except OSError as error:
+        fix = FIXES.get(sys.platform, REINSTALL)
+        raise SourceError(f"microphones need the PortAudio library: {fix}") from error
+    return sounddevice
+
+
+def microphones() -> list[Microphone]:
+    """All inputs; raises :class:`SourceError` where PortAudio is missing."""
+    sounddevice = import_sounddevice()
+    try:
+        devices = sounddevice.query_devices()
+        default = sounddevice.default.device[0]
+    except sounddevice.PortAudioError as error:
+        raise SourceError(f"microphones cannot be listed: {error}") from error
+    return [
+        Microphone(
+            index=int(device["index"]),
+            name=str(device["name"]),
+            channels=int(device["max_input_channels"]),
+            rate_hz=round(device["default_samplerate"]),
+            default=device["index"] == default,
+        )
+        for device in devices
+        if device["max_input_channels"] > 0
+    ]
+
+
+def find(device: str) -> Microphone:
+    """The input of this index or name (whole, else a part of it; empty: the default one)."""
+    inputs = microphones()
+    if not inputs:
+        raise SourceError(f"there is no microphone ({HINT})")
+    if not device:
+        return next((m for m in inputs if m.default), inputs[0])
+    exact = [m for m in inputs if device in (str(m.index), m.name)]
+    partial = [m for m in inputs if device.lower() in m.name.lower()]
+    found = exact or partial
+    if not found:
+        raise SourceError(f"there is no microphone '{device}' ({HINT})")
+    if len(found) > 1:
+        names = ", ".join(f"{m.index}: {m.name}" for m in found)
+        raise SourceError(f"microphone '{device}' may be any of {names}; give its number")
+    return found[0]
+
+
+class Stream:
+    """A running input stream."""
+
+    def __init__(self, stream: Any, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self._stream = stream
+
+    def close(self) -> None:
+        """Stop and give the device back."""
+        self._stream.close(ignore_errors=True)
+
+
+def open_microphone(device: str, on_block: OnBlock) -> Stream:
+    """Start listening to a device by name or index; raises :class:`SourceError`.
+
+    The device's own rate comes first, because sound servers convert by worse filters than ours;
+    16 kHz where it is refused.
+    """
+    sounddevice = import_sounddevice()
+    microphone = find(device)
+    reason = ""
+    for rate_hz, channels in _formats(microphone):
+        try:
+            stream = sounddevice.InputStream(
+                device=microphone.index,
+                samplerate=rate_hz,
+                channels=channels,
+                dtype="float32",
+                blocksize=rate_hz // BLOCKS_PER_S,
+                callback=lambda data, _frames, _time, _status: on_block(data.copy()),
+            )
+            stream.start()
+        except (sounddevice.PortAudioError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            continue
+        return Stream(stream, rate_hz)
+    raise SourceError(f"microphone '{microphone.name}' cannot be opened: {reason} ({HINT})")
+
+
+def _formats(microphone: Microphone) -> list[tuple[int, int]]:
+    own = microphone.rate_hz
+    formats = [(own, 1), (own, 2), (own, microphone.channels), (SAMPLE_RATE_HZ, 1)]
+    usable = [f for f in formats if f[1] <= microphone.channels]
+    return list(dict.fromkeys(usable))
