@@ -52,10 +52,11 @@ def doctor(json: bool = False) -> int:
 
 def _show(report: Report) -> None:
     console = Console()
-    table = Table("", "what", "found", "how to mend it", box=None, pad_edge=False)
+    table = Table("", "what", "found, and how to mend it", box=None, pad_edge=False)
     for check in _folded(report.checks):
         state = f"[{COLOURS[check.state]}]{check.state.value}[/]"
-        table.add_row(state, *(escape(told) for told in (check.name, check.detail, check.mend)))
+        mend = f"\n-> {check.mend}" if check.mend else ""
+        table.add_row(state, escape(check.name), escape(check.detail + mend))
     console.print(table)
     told = (
         "The demo would run." if report.demo_runs else "The demo would not run: mend what failed."

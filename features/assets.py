@@ -222,7 +222,7 @@ class Assets:
             states.append(state)
         verified = [state for state in states if state.state is State.VERIFIED]
         stamps = {state.file.name: _stamp(state.path, state.file.sha256) for state in verified}
-        if stamps != remembered and (self.root / asset.name).is_dir():
+        if stamps != self._remembered(asset) and (self.root / asset.name).is_dir():
             self._remember(asset, stamps)
         return states
 
