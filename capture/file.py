@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from capture.decoding import Media, PictureTrack, SoundTrack, probe
 from capture.pictures import FrameGrid
 from capture.sound import CHUNK, SoundLine
@@ -14,6 +12,8 @@ from capture.source import SAMPLE_RATE_HZ, End, Item, Sound, Source
 from features.clock import NS_PER_S, Clock, SystemClock
 from features.errors import SourceError
 from features.samples import Counters
+
+TIE_S = 1e-6  # sums of floats differ by less; sound comes before a picture of the same time
 
 
 class FileSource(Source):
@@ -142,11 +142,12 @@ class _Sound:
 
     def until(self, time_s: float) -> Iterator[Sound]:
         """Chunks that end at or before ``time_s``; silence where the sound is over already."""
-        while (chunk := self._following()) is not None and chunk.end_s <= time_s:
+        while (chunk := self._following()) is not None and chunk.end_s <= time_s + TIE_S:
             self._pending = None
             yield chunk
-        while self._over and not self._silent and self._line.next_end_s <= time_s:
-            yield from self._line.write(np.zeros(CHUNK, np.float32))
+        if self._over and not self._silent:
+            while self._line.next_end / SAMPLE_RATE_HZ <= time_s + TIE_S:
+                yield from self._line.silence(self._line.next_end)
 
     def remaining(self) -> Iterator[Sound]:
         """All chunks up to the end of the sound itself."""

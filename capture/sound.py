@@ -84,9 +84,9 @@ class SoundLine:
         self._parts: list[np.ndarray] = []
 
     @property
-    def next_end_s(self) -> float:
-        """Media time at which the next chunk ends."""
-        return (self._start + CHUNK) / SAMPLE_RATE_HZ
+    def next_end(self) -> int:
+        """Position at which the next chunk ends."""
+        return self._start + CHUNK
 
     def write(self, samples: np.ndarray) -> list[Sound]:
         """Append samples; gives the chunks that became complete."""
