@@ -28,6 +28,7 @@ PADDED_S = 10.0  # every window is padded to this, longer ones to the next whole
 LONGEST_S = 30.0
 TOKENS_PER_S = 8  # more than the fastest speech; ends a decoder that runs in circles
 UNSPACED = ("zh", "ja", "th", "lo", "my", "yue")  # written without spaces between words
+MARKS = " .,!?:;…-。，！？：、"
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"
 
@@ -111,6 +112,7 @@ class Recogniser:
     def decode(self, encoding: Encoding, language: str, prefix: Sequence[int] = ()) -> Hypothesis:
         """Words that follow the forced ``prefix`` tokens; times count from the window's start."""
         tokenizer = self._tokenizer(language)
+        prefix = _open(prefix, tokenizer)
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *prefix]
         room = int(TOKENS_PER_S * encoding.seconds) + 12
         result = self._whisper.model.generate(
@@ -127,7 +129,7 @@ class Recogniser:
         tokens = written[len(prefix) :]  # the decoder gives the forced prefix back
         text = tokenizer.decode(tokens).encode()
         return Hypothesis(
-            self._words(encoding, tokenizer, list(prefix), tokens),
+            self._words(encoding, tokenizer, prefix, tokens),
             result.scores[0] * len(result.sequences_ids[0]) / (len(written) + 1),
             result.no_speech_prob,
             len(text) / len(zlib.compress(text)) if text else 0.0,
@@ -166,6 +168,14 @@ class Recogniser:
     def close(self) -> None:
         """Free the model's memory; nothing can be recognised after that."""
         self._whisper.model.unload_model()
+
+
+def _open(prefix: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """A prefix without its last marks: after a full stop the decoder likes to end too early."""
+    count = len(prefix)
+    while count and tokenizer.decode([prefix[count - 1]]).strip(MARKS) == "":
+        count -= 1
+    return list(prefix[:count])
 
 
 def _spaced(timed: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ NO_SPEECH = 0.6  # Whisper's own thresholds for "nobody spoke" and "runs in circ
 LOG_PROBABILITY = -1.0
 COMPRESSION = 2.4
 LOOP_WORDS = 6  # a loop is at least this many words long and goes round at least three times
+UNHEARD_S = 0.6  # speech after the last stable word that must give words
 MARGIN_S = 0.1  # the recogniser's word times are no more exact than this
 
 
@@ -42,9 +43,7 @@ class Transcription:
             self._utterance = utterance
             self._context = []
             self._spoken = self._language or self._recogniser.detect_language(encoding)
-        prefix = [token for word in self._context for token in word.tokens]
-        heard = self._recogniser.decode(encoding, self._spoken, prefix)
-        words = self._believe(heard, start_s)
+        words = self._decode(encoding, start_s)
         self._settle(self._agreement.commit(words) if commit else self._agreement.update(words))
 
     def cut(self, cut_s: float) -> None:
@@ -69,6 +68,18 @@ class Transcription:
     def settle_floor(self, floor_s: float) -> None:
         """No later stable word may start before ``floor_s``."""
         self.last_end_s = max(self.last_end_s, floor_s)
+
+    def _decode(self, encoding: Encoding, start_s: float) -> list[HeardWord]:
+        """New words in the window, after the stable ones."""
+        prefix = [token for word in self._context for token in word.tokens]
+        words = self._believe(self._recogniser.decode(encoding, self._spoken, prefix), start_s)
+        end_s = start_s + encoding.seconds
+        if words or not prefix or self._speech.speech_s(self.last_end_s, end_s) < UNHEARD_S:
+            return words
+        # The decoder thinks all was said where plainly more was: listen anew, without the prefix.
+        self._counters.add("prefixes_dropped")
+        words = self._believe(self._recogniser.decode(encoding, self._spoken), start_s)
+        return [word for word in words if _middle(word) >= self.last_end_s]
 
     def _settle(self, words: Sequence[HeardWord]) -> None:
         for heard in words:

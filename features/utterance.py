@@ -25,15 +25,13 @@ class PassPolicy:
     """Lengths in frames of 32 ms.
 
     ``pre_roll``: sound before the first speech frame; ``every``: between passes inside an utterance;
-    ``settle``: quiet after which all words are committed; ``close``: quiet that ends an utterance;
-    ``least``: speech frames below which an utterance is a click; ``longest``: window after which its
+    ``settle``: quiet that ends an utterance and commits its words; ``least``: speech frames below which an utterance is a click; ``longest``: window after which its
     older part is cut off at its quietest place, leaving ``keep_least`` to ``keep_most`` frames.
     """
 
     pre_roll: int = 10
-    every: int = 31
-    settle: int = 10
-    close: int = 19
+    every: int = 25
+    settle: int = 12
     least: int = 4
     longest: int = 250
     keep_least: int = 78
@@ -66,13 +64,13 @@ class Segmenter:
         self._utterance = 0
         self._speech = 0
         self._quiet = 0
-        self._due: int | None = None
+        self._due = 0
         self._levels: deque[float] = deque(maxlen=self.policy.keep_most + 1)
 
     @property
     def pending(self) -> bool:
-        """Whether sound was heard as speech that no committing pass has covered yet."""
-        return self._due is not None
+        """Whether an utterance is open: speech was heard that no committing pass has covered."""
+        return self._start is not None
 
     @property
     def needed(self) -> int:
@@ -90,39 +88,27 @@ class Segmenter:
         elif self._start is None:
             return None
         self._quiet = 0 if probability >= QUIET else self._quiet + 1
-        if self._due is not None and self._quiet >= policy.settle:
-            return self._settle()
-        if self._quiet >= policy.close:
-            self._close()
-        elif self._due is not None and self.frames >= self._due:
-            return self._look()
-        return None
+        if self._quiet >= policy.settle:
+            return self.finish()
+        return self._look() if self.frames >= self._due else None
 
     def finish(self) -> Pass | None:
-        """The committing pass over what is left at the end of all sound."""
-        last = None if self._due is None else self._settle()
-        self._close()
-        return last
+        """End the utterance: the committing pass over it, where it holds enough speech."""
+        start, self._start = self._start, None
+        if start is None:
+            return None
+        if self._speech < self.policy.least:
+            self.clicks += 1
+            return None
+        return Pass(self._utterance, start, self.frames, commit=True)
 
     def _hear_speech(self) -> None:
         if self._start is None:
             self._start = max(0, self.frames - 1 - self.policy.pre_roll)
+            self._due = self.frames - 1 + self.policy.every
             self._utterance += 1
             self._speech = 0
-        if self._due is None:
-            self._due = self.frames - 1 + self.policy.every
         self._speech += 1
-
-    def _settle(self) -> Pass | None:
-        assert self._start is not None
-        done = Pass(self._utterance, self._start, self.frames, commit=True)
-        self._due = None
-        if self._speech < self.policy.least:
-            self.clicks += 1
-            return None
-        if done.end - done.start > self.policy.longest // 2:
-            self._close()  # a pause is the best place to begin a new window
-        return done
 
     def _look(self) -> Pass | None:
         assert self._start is not None
@@ -139,10 +125,6 @@ class Segmenter:
         levels = list(self._levels)[: self.policy.keep_most + 1 - self.policy.keep_least]
         smooth = np.convolve(levels, np.ones(3), mode="valid")
         return self.frames - len(self._levels) + 1 + int(np.argmin(smooth))
-
-    def _close(self) -> None:
-        self._start = None
-        self._due = None
 
 
 class SpeechTrack:
