@@ -1,0 +1,103 @@
+"""What can be chosen on the page, in its words, and how a choice becomes a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from capture.config import CaptureConfig
+
+DEMO = "Demo clip"
+DEVICES = "Camera and microphone"
+FILE = "Video or sound file"
+SOURCES = (DEMO, DEVICES, FILE)
+CAPTIONS = ("a published interview, in a loop", "of this machine", "played as if it were live")
+
+FACE = "Face"
+VOICE = "Voice"
+WORDS = "Words"
+USES = (FACE, VOICE, WORDS)
+
+FILE_TYPES = ("mp4", "mov", "mkv", "webm", "avi", "m4v", "wav", "mp3", "flac", "ogg", "opus", "m4a")
+PURPOSES = (
+    "Trying it out on myself",
+    "Practising a talk or an interview",
+    "Keeping a journal of my own mood",
+    "Research with the consent of everyone involved",
+)
+
+NOTICE = (
+    "While it runs, faces, voices and words are watched on this machine. Nothing is sent "
+    "anywhere, and nothing is recorded. Tell everyone who can be seen or heard."
+)
+LAW = """
+**Workplaces and schools in the EU**: inferring emotions from faces or voices of people there is
+prohibited (AI Act, article 5(1)(f)), except for medical or safety reasons. Elsewhere, people must be
+told that it is used (article 50(3)).
+
+**What the score is not**: an estimate of how a moment comes across, with an error that the band
+shows. It does not know what anyone feels, and must not decide about anyone.
+
+**Licences**: Tonality is under Apache-2.0. The voice descriptors come from openSMILE, whose licence
+allows private, research and educational use, but not commercial products; without the voice it is
+not run.
+"""
+
+STYLE = """
+<style>
+  .stMainBlockContainer { padding: 2.6rem 2rem 1rem; max-width: none; }
+  [data-testid="stSidebarUserContent"] { padding-top: 0; }
+  [data-testid="stSidebarHeader"] { height: 2.2rem; }
+  [data-testid="stSidebar"] h1 { padding: 0 0 .4rem; font-size: 1.7rem; }
+  [data-testid="stHeader"] { background: transparent; }
+</style>
+"""
+
+
+def recogniser_name(recogniser: str) -> str:
+    """A recogniser for people."""
+    names = {"base": "base (more accurate)", "tiny.en": "tiny.en (lighter, English)"}
+    return names.get(recogniser, recogniser)
+
+
+def missing(source: str | None, use: Sequence[str], purpose: str | None) -> str:
+    """What still has to be chosen before a start, in one sentence; empty when nothing is."""
+    if source is None:
+        return "Choose a source first."
+    if not set(use) & {FACE, VOICE, WORDS}:
+        return "Choose at least one thing to use."
+    if not (purpose or "").strip():
+        return "Say what it is for, then press Start."
+    return ""
+
+
+def config(
+    kind: str, source: str, use: Sequence[str], recogniser: str, purpose: str
+) -> CaptureConfig:
+    """The configuration of a capture worker; raises ``SourceError`` where nothing is left to use."""
+    return CaptureConfig(
+        source=source,
+        purpose=purpose.strip(),
+        picture=FACE in use,
+        sound=VOICE in use or WORDS in use,
+        words=WORDS in use,
+        loop=kind == DEMO,
+        recogniser=recogniser,
+        preview=FACE in use,
+    )
+
+
+def shown(config: CaptureConfig) -> str:
+    """The source for people."""
+    return DEMO if config.source == "demo" else config.source.rpartition("/")[2]
+
+
+def devices_source(camera: str | None, microphone: str | None) -> str | None:
+    """The words of ``CaptureConfig.source`` for a camera and a microphone, either of them ``None``."""
+    parts = [f"webcam:{camera}"] if camera is not None else []
+    parts += [f"microphone:{microphone}"] if microphone is not None else []
+    return "+".join(parts) or None
+
+
+def list_devices() -> tuple[dict[str, str], dict[str, str]]:
+    """Cameras and microphones of this machine, name by key; imported late, it opens devices."""
+    return {}, {}

@@ -1,0 +1,90 @@
+// Which state the page is in, in plain words, and what to do next.
+
+import { MODALITIES } from "./store.js";
+
+const SILENT_MS = 3500; // a worker beats once a second
+
+export function conditions(store, session, strip, linked, data, now) {
+  const capture = captured(store, session);
+  const trouble = store.workers.filter((worker) => worker.role !== "capture" || worker.session === session);
+  const silent = capture?.state === "running" && now - capture.at > SILENT_MS;
+  const name = stateName(capture, strip, linked, data);
+  const fresh = name === "running" && !silent && strip?.last != null;
+  return {
+    name,
+    fresh,
+    ...banner(name, capture, silent, trouble, linked, now),
+    hint: hint(name, strip, capture),
+    lamps: lamps(name, capture, silent, strip),
+    workers: workersLine(store.workers),
+  };
+}
+
+// The session's capture worker: what the supervisor knows of it, and its own last heartbeat.
+function captured(store, session) {
+  const worker = store.workers.find((one) => one.role === "capture" && one.session === session);
+  if (!worker) return null;
+  const status = store.capture(session);
+  return { ...worker, at: status?.at ?? Infinity, lamps: status?.lamps, detail: worker.detail || status?.detail || "" };
+}
+
+function stateName(capture, strip, linked, data) {
+  if (!linked) return "offline";
+  if (!capture) {
+    if (["starting", "running"].includes(data.state)) return "starting"; // the feed has not said it yet
+    return strip ? "stopped" : "none";
+  }
+  if (capture.state === "running" && !strip?.last) return "starting";
+  return capture.state;
+}
+
+function banner(name, capture, silent, trouble, linked, now) {
+  if (!linked) return { banner: "The server does not answer. Is it still running? The page tries again by itself.", bad: true };
+  if (name === "failed") return { banner: `${capture.detail} — mend it, then press Start.`, bad: true };
+  const restarting = trouble.find((worker) => worker.state === "restarting");
+  if (restarting) return { banner: `The ${people(restarting)} stopped and is being restarted${restarting.detail ? `: ${restarting.detail}` : ""}. The curve goes on when it is back.`, bad: false };
+  const failed = trouble.find((worker) => worker.state === "failed");
+  if (failed) return { banner: `The ${people(failed)} does not run: ${failed.detail}`, bad: true };
+  if (name === "ended") return { banner: "The source is over. Start it again, or choose another one on the left.", bad: false };
+  if (name === "stopped") return { banner: "Stopped. The curve stays until the next start.", bad: false };
+  if (silent && name === "running") return { banner: `Nothing heard from the capture worker for ${Math.round((now - capture.at) / 1000)} s.`, bad: false };
+  return { banner: "", bad: false };
+}
+
+function hint(name, strip, capture) {
+  if (name === "none") return "Nothing is running.\nChoose a source on the left, say what it is for, and press Start.";
+  if (name === "starting") return `Starting: ${capture?.detail || "the workers load their models"} …\nThe first score comes about five seconds after the picture.`;
+  if (name === "paused") return "Paused: nothing is seen or heard.\nPress Resume or the space bar to go on.";
+  const empty = !strip?.points?.length;
+  if (name === "ended" && empty) return "The source is over, and gave no window to score.\nChoose another one on the left and press Start.";
+  if (name === "failed" && empty) return "Nothing is running.\nSee the message above; then press Start.";
+  if (name === "stopped" && empty) return "Stopped.\nChoose a source on the left and press Start.";
+  return "";
+}
+
+function lamps(name, capture, silent, strip) {
+  const last = strip?.last;
+  const all = {};
+  for (const modality of MODALITIES) {
+    const told = capture?.lamps?.[modality];
+    if (name === "offline") all[modality] = { state: "stale", why: "the server does not answer" };
+    else if (!["running", "paused"].includes(name)) all[modality] = { state: "off", why: "" };
+    else if (name === "paused") all[modality] = { state: "off", why: "paused" };
+    else if (silent) all[modality] = { state: "stale", why: "the capture worker is silent" };
+    else if (told) all[modality] = { state: told.state, why: told.why };
+    else all[modality] = { state: last?.present?.[modality] ? "present" : "missing", why: "" };
+  }
+  return all;
+}
+
+function people(worker) {
+  return `${worker.role} worker`;
+}
+
+function workersLine(workers) {
+  if (!workers.length) return "";
+  const restarts = workers.reduce((sum, worker) => sum + (worker.restarts ?? 0), 0);
+  const odd = workers.filter((worker) => !["running", "ended", "stopped"].includes(worker.state)).map((worker) => `${people(worker)} ${worker.state}`);
+  const running = workers.filter((worker) => worker.state === "running").length;
+  return `${odd.length ? odd.join(", ") : `${running} worker${running === 1 ? "" : "s"} running`}${restarts ? ` · ${restarts} restart${restarts > 1 ? "s" : ""}` : ""}`;
+}

@@ -1,0 +1,25 @@
+"""The real server and page over scripted workers: ``streamlit run tests/workers/scripted_app.py``."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from starlette.middleware import Middleware
+from streamlit.starlette import App
+
+import dashboard
+from dashboard.feed import routes
+from dashboard.gate import LoopbackOnly
+from dashboard.runtime import Runtime
+from dashboard.server import lifespan
+
+make = functools.partial(
+    Runtime, capture_module="tests.workers.scripted", inference_module="tests.workers.obedient"
+)
+app = App(
+    Path(dashboard.__file__).with_name("page.py"),
+    lifespan=lifespan(make),
+    routes=routes(),
+    middleware=[Middleware(LoopbackOnly)],
+)
