@@ -10,6 +10,7 @@ import ctypes
 import errno
 import importlib
 import importlib.util
+import os
 import platform
 import shutil
 import socket
@@ -68,10 +69,11 @@ def packages() -> Iterator[Check]:
         return
     for requirement in map(Requirement, declared):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield _package(requirement)
+            yield package(requirement)
 
 
-def _package(requirement: Requirement) -> Check:
+def package(requirement: Requirement) -> Check:
+    """One dependency against what is installed."""
     name = f"package {requirement.name}"
     try:
         version = metadata.version(requirement.name)
@@ -205,33 +207,35 @@ def ports() -> Iterator[Check]:
                 yield Check(name, Health.OK, "can be bound on 127.0.0.1")
 
 
-def microphones() -> Iterator[Check]:
-    """PortAudio loads and knows devices that record; the demo needs none."""
+def portaudio() -> Iterator[Check]:
+    """The library behind microphones loads; the demo needs none."""
     try:
         import sounddevice
     except OSError as error:
         mends = {"Linux": "apt-get install libportaudio2", "Darwin": "brew install portaudio"}
         mend = mends.get(platform.system(), "reinstall the package sounddevice")
         yield Check("microphone library", Health.WARN, _one_line(error), mend)
-        return
-    yield Check("microphone library", Health.OK, sounddevice.get_portaudio_version()[1])
-    try:
-        names = [d["name"] for d in sounddevice.query_devices() if d["max_input_channels"] > 0]
-    except sounddevice.PortAudioError as error:
-        yield Check("microphones", Health.WARN, _one_line(error), "start the sound server")
-        return
-    yield _devices("microphones", names, "plug one in, and let this user record")
+    else:
+        version = sounddevice.get_portaudio_version()[1].split(",")[0]
+        yield Check("microphone library", Health.OK, version)
 
 
-def cameras() -> Iterator[Check]:
-    """Cameras that the system shows; the demo needs none."""
-    if platform.system() != "Linux":
-        yield Check("cameras", Health.OK, "not looked for here: 'tonality devices' opens them")
-        return
-    nodes = sorted(Path("/dev").glob("video*"))
-    readable = [str(node) for node in nodes if _readable(node)]
-    mend = "plug one in, and add this user to the group 'video'"
-    yield _devices("cameras", readable, mend)
+def devices() -> Iterator[Check]:
+    """Cameras and microphones, and whether this user may open them; the demo needs none."""
+    from capture.devices import list_devices
+
+    found = list_devices()
+    cameras = [f"{camera.index}: {camera.name}" for camera in found.cameras]
+    yield _devices("cameras", cameras, "plug one in, and add this user to the group 'video'")
+    names = [f"{microphone.index}: {microphone.name}" for microphone in found.microphones]
+    yield _devices("microphones", names, "plug one in, and start the sound server")
+    for camera in found.cameras:
+        node = Path(f"/dev/video{camera.index}")
+        if node.exists() and not os.access(node, os.R_OK | os.W_OK):
+            mend = "add this user to the group 'video' and log in again"
+            yield Check(f"camera {camera.index}", Health.WARN, f"{node} is not readable", mend)
+    for problem in found.problems:
+        yield Check("devices", Health.WARN, problem)
 
 
 def browser() -> Iterator[Check]:
@@ -252,7 +256,7 @@ def licences() -> Iterator[Check]:
 
 ALL: tuple[Callable[[], Iterator[Check]], ...] = (
     *(python, packages, native_code, models, disk, checkpoint, compute, ports),
-    *(microphones, cameras, browser, licences),
+    *(portaudio, devices, browser, licences),
 )
 
 
@@ -260,14 +264,6 @@ def _devices(name: str, found: list[str], mend: str) -> Check:
     if found:
         return Check(name, Health.OK, ", ".join(found))
     return Check(name, Health.WARN, "none found; the demo and files work without", mend)
-
-
-def _readable(path: Path) -> bool:
-    try:
-        with path.open("rb"):
-            return True
-    except OSError as error:
-        return error.errno == errno.EBUSY
 
 
 def _one_line(error: BaseException) -> str:

@@ -69,6 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bool) -> None:
         self.server.asked.append(self.path)
+        if "Authorization" in self.headers:
+            self.server.secrets.append(self.headers["Authorization"])
         content = self.server.pages.get(self.path.replace("%2f", "/").replace("%2F", "/"))
         self.send_response(200 if content is not None else 404)
         content = content or b""
@@ -84,12 +86,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Pages(ThreadingHTTPServer):
-    """Fixed pages by path on a port of loopback; ``asked`` lists the paths that were asked for."""
+    """Fixed pages by path on a port of loopback; ``asked`` lists the paths that were asked for, ``secrets`` what
+    came along to prove who asks."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pages: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.secrets: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 

@@ -119,6 +119,7 @@ def test_the_hub_is_asked_first_at_its_revision(
     assert (assets.folder("hubbed") / "weights.bin").read_bytes() == CONTENT
     assert left(assets, "hubbed") == {"weights.bin"}
     assert set(server.asked) == {"/them/model/resolve/abc123/onnx/weights.bin"}
+    assert server.secrets == []
 
 
 def test_an_unreachable_hub_is_asked_once(
