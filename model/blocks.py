@@ -129,6 +129,7 @@ class BilinearGate(nn.Module):
         self.right = nn.Linear(width, hidden * factor, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden, 1)
+        nn.init.ones_(self.out.bias)  # begins open: nothing is learned through a closed gate
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """``(B, T, width)`` twice to ``(B, T, 1)`` in 0..1."""

@@ -1,0 +1,275 @@
+"""RTIL: masks, missing modalities, gates, and that it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from model.blocks import BilinearGate, masked_mean
+from model.inputs import VOICE_WIDTH, Batch
+from model.losses import LossWeights, regularisers
+from model.rtil import FACE_WIDTH, RTIL, RTILConfig
+
+CONFIG = RTILConfig(width=32, heads=2, feedforward=32, state_components=16, gate_hidden=8)
+STEPS, CELLS, TOKENS = 40, 16, 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads and wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_batch(seed: int = 0, rows: int = 3, tokens: int = TOKENS, known: float = 0.7) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+
+    def values(steps: int, width: int) -> Tensor:
+        return torch.randn(rows, steps, width, generator=generator)
+
+    def mask(steps: int) -> Tensor:
+        out = torch.rand(rows, steps, generator=generator) < known
+        out[:, 0] = True
+        return out
+
+    return Batch(
+        text=values(tokens, 384),
+        text_mask=mask(tokens),
+        voice=values(STEPS, VOICE_WIDTH),
+        voice_mask=mask(STEPS),
+        states=values(CELLS, 512),
+        states_mask=mask(CELLS),
+        face=values(STEPS, FACE_WIDTH),
+        face_mask=mask(STEPS),
+        present=torch.ones(rows, 3, dtype=torch.bool),
+    )
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    return Batch(*(getattr(batch, name)[rows] for name in Batch.__slots__))
+
+
+@pytest.fixture(scope="module")
+def network() -> RTIL:
+    torch.manual_seed(0)
+    return RTIL(CONFIG).eval()
+
+
+def test_scores_are_bounded_finite_and_repeatable(network: RTIL) -> None:
+    batch = make_batch()
+    loud = replace(batch, text=batch.text * 1e4, face=batch.face * 1e4)
+    with torch.inference_mode():
+        for some in (batch, loud):
+            scores = network(some)
+            assert scores.shape == (3,)
+            assert bool((scores.abs() <= 3).all())
+            assert torch.equal(scores, network(some))
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_a_batch_gives_what_single_windows_give(seed: int) -> None:
+    torch.manual_seed(0)
+    network = RTIL(CONFIG).eval()
+    batch = make_batch(seed)
+    batch.present[1, seed % 3] = False
+    with torch.inference_mode():
+        together = network(batch)
+        single = torch.cat([network(rows_of(batch, slice(i, i + 1))) for i in range(3)])
+    torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-5)
+
+
+@given(seed=st.integers(0, 10_000), extra=st.integers(1, 30))
+@settings(max_examples=15, deadline=None)
+def test_padding_and_what_lies_under_masks_changes_nothing(seed: int, extra: int) -> None:
+    torch.manual_seed(0)
+    network = RTIL(CONFIG).eval()
+    batch = make_batch(seed)
+    padded = replace(
+        batch,
+        text=torch.cat([batch.text, torch.full((3, extra, 384), 9.0)], 1),
+        text_mask=torch.cat([batch.text_mask, torch.zeros(3, extra, dtype=torch.bool)], 1),
+        voice=torch.where(batch.voice_mask[..., None], batch.voice, -7.0),
+        states=torch.where(batch.states_mask[..., None], batch.states, 5.0),
+        face=torch.where(batch.face_mask[..., None], batch.face, 11.0),
+    )
+    with torch.inference_mode():
+        torch.testing.assert_close(network(batch), network(padded), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+def test_a_hidden_modality_cannot_be_seen(network: RTIL, hidden: int) -> None:
+    first, second = make_batch(1), make_batch(2)
+    parts = [
+        ("text", "text_mask"),
+        ("voice", "voice_mask", "states", "states_mask"),
+        ("face", "face_mask"),
+    ]
+    swapped = replace(first, **{name: getattr(second, name) for name in parts[hidden]})
+    present = torch.ones(3, 3, dtype=torch.bool)
+    with torch.inference_mode():
+        assert not torch.allclose(network(first), network(swapped), atol=1e-4), "seen when present"
+        present[:, hidden] = False
+        torch.testing.assert_close(network(first, present), network(swapped, present))
+
+
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+def test_hidden_equals_fully_masked(network: RTIL, hidden: int) -> None:
+    batch = make_batch(3)
+    names = [("text_mask",), ("voice_mask", "states_mask"), ("face_mask",)][hidden]
+    masked = replace(batch, **{n: torch.zeros_like(getattr(batch, n)) for n in names})
+    present = batch.present.clone()
+    present[:, hidden] = False
+    with torch.inference_mode():
+        torch.testing.assert_close(network(batch, present), network(masked), atol=1e-6, rtol=1e-5)
+
+
+def test_absence_is_not_a_modality_of_zeros(network: RTIL) -> None:
+    batch = make_batch(4)
+    zeros = replace(batch, face=torch.zeros_like(batch.face))
+    present = batch.present.clone()
+    present[:, 2] = False
+    with torch.inference_mode():
+        assert not torch.allclose(network(zeros), network(batch, present), atol=1e-4)
+
+
+@pytest.mark.parametrize("gone", ["voice_mask", "states_mask"])
+def test_each_voice_stream_works_without_the_other(network: RTIL, gone: str) -> None:
+    batch = make_batch(5)
+    without = replace(
+        batch,
+        **{gone: torch.zeros_like(batch.voice_mask if gone == "voice_mask" else batch.states_mask)},
+    )
+    voice_only = torch.tensor([[False, True, False]]).expand(3, 3)
+    with torch.inference_mode():
+        codes = network.encode(without)
+        assert bool(codes.masks[1].any())
+        scores = network.fuse(codes, voice_only).score
+        nothing = network.fuse(codes, torch.zeros(3, 3, dtype=torch.bool)).score
+    assert bool(torch.isfinite(scores).all())
+    assert not torch.allclose(scores, nothing, atol=1e-5)
+
+
+def test_states_are_laid_on_the_cell_that_covers_the_step(network: RTIL) -> None:
+    batch = make_batch(6)
+    mask = torch.zeros_like(batch.states_mask)
+    mask[:, 4] = True  # 1.00 to 1.25 s: steps of 0.1 s whose middle is 1.05 and 1.15
+    silent = replace(batch, states_mask=mask, voice_mask=torch.zeros_like(batch.voice_mask))
+    _, known = network.voice_in(silent)
+    assert known[0].nonzero().flatten().tolist() == [10, 11]
+
+
+def test_encoding_once_and_fusing_often_is_the_same(network: RTIL) -> None:
+    batch = make_batch(7)
+    rows = torch.tensor([2, 0, 2, 1])
+    subsets = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 1], [1, 1, 1]]) > 0
+    with torch.inference_mode():
+        fused = network.fuse(network.encode(batch).select(rows), subsets).score
+        for score, row, subset in zip(fused, rows.tolist(), subsets, strict=True):
+            alone = network(rows_of(batch, slice(row, row + 1)), subset[None])
+            torch.testing.assert_close(score[None], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_face_column_that_is_hidden_for_good_has_no_say() -> None:
+    torch.manual_seed(0)
+    network = RTIL(CONFIG).eval()
+    network.face_columns[55:] = 0.0
+    batch = make_batch(8)
+    moved = replace(batch, face=batch.face.clone())
+    moved.face[..., 55:] += 3.0
+    with torch.inference_mode():
+        assert torch.equal(network(batch), network(moved))
+
+
+def test_the_straight_through_gate_is_hard_and_learns() -> None:
+    torch.manual_seed(0)
+    gate = BilinearGate(32, 8, 2, 0.0, "straight-through")
+    left, right = torch.rand(4, 5, 32), torch.rand(4, 5, 32)
+    out = gate(left, right)
+    assert set(out.detach().round(decimals=5).flatten().tolist()) <= {0.0, 1.0}
+    out.sum().backward()
+    for parameter in gate.parameters():
+        assert parameter.grad is not None and float(parameter.grad.abs().sum()) > 0
+
+
+def test_gates_are_soft_or_open_where_asked() -> None:
+    left, right = torch.rand(4, 5, 32), torch.rand(4, 5, 32)
+    soft = BilinearGate(32, 8, 2, 0.0, "soft")(left, right)
+    assert bool(((soft > 0) & (soft < 1)).all())
+    assert torch.equal(BilinearGate(32, 8, 2, 0.0, "open")(left, right), torch.ones(4, 5, 1))
+
+
+def test_a_closed_gate_keeps_the_companion_out(network: RTIL) -> None:
+    torch.manual_seed(0)
+    shut = RTIL(CONFIG).eval()
+    for side in (shut.ask_voice, shut.ask_face):
+        torch.nn.init.zeros_(side.gate.out.weight)
+        torch.nn.init.constant_(side.gate.out.bias, -9.0)
+    with torch.inference_mode():
+        codes = shut.encode(make_batch(9))
+        everything = torch.ones(3, 3, dtype=torch.bool)
+        text_only = torch.tensor([[True, False, False]]).expand(3, 3)
+        fusion = shut.fuse(codes, everything)
+        torch.testing.assert_close(fusion.score, shut.fuse(codes, text_only).score)
+    assert float(fusion.voice_gate.max()) == 0.0
+
+
+def test_every_parameter_is_trained_by_some_loss() -> None:
+    torch.manual_seed(0)
+    network = RTIL(CONFIG)
+    batch = make_batch(10, rows=8)
+    batch.present[:4, 0] = False
+    codes = network.encode(batch)
+    losses = regularisers(network, codes, batch.present, LossWeights())
+    total = network.fuse(codes, batch.present).score.square().mean()
+    total = total + torch.stack(list(losses.values())).sum()
+    (total + network.score_alone(codes).square().mean()).backward()
+    idle = [
+        n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ]
+    assert idle == []
+
+
+def test_it_learns_from_each_modality_alone() -> None:
+    """Eight windows per modality whose score only that modality knows; forty steps of Adam."""
+    torch.manual_seed(0)
+    network = RTIL(replace_dropout(CONFIG))
+    batch = make_batch(11, rows=24)
+    present = torch.eye(3, dtype=torch.bool).repeat(8, 1)
+    target = torch.linspace(-2, 2, 24)[torch.randperm(24)]
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    losses = []
+    for _ in range(40):
+        loss = (network(batch, present) - target).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    network.eval()
+    with torch.inference_mode():
+        error = (network(batch, present) - target).square()
+    for m in range(3):
+        assert float(error[m::3].mean()) < 0.25 * losses[0], f"modality {m}"
+
+
+def replace_dropout(config: RTILConfig) -> RTILConfig:
+    return RTILConfig(
+        width=config.width, heads=2, feedforward=32, state_components=16, gate_hidden=8, dropout=0.0,
+        cross_dropout=0.0, gate_dropout=0.0, head_dropout=0.0, discriminator_dropout=0.0,
+    )  # fmt: skip
+
+
+def test_masked_mean_of_nothing_is_zero() -> None:
+    values = torch.rand(2, 3, 4)
+    mask = torch.tensor([[True, False, True], [False, False, False]])
+    out = masked_mean(values, mask)
+    torch.testing.assert_close(out[0], (values[0, 0] + values[0, 2]) / 2)
+    assert not out[1].any()
