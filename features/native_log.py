@@ -15,8 +15,11 @@ import threading
 from collections.abc import Iterator
 
 STDERR = 2
-# "I0000 ..." and "W0000 ..." of absl and glog, and what TensorFlow Lite says about itself.
-CHATTER = re.compile(rb"[IW]\d{4} |INFO: |WARNING: All log messages before absl::InitializeLog\(\)")
+# What absl logs as information and warnings, and what TensorFlow Lite says about itself.
+CHATTER = re.compile(
+    rb"[IW]\d{4} \d\d:\d\d:|INFO: Created TensorFlow Lite "
+    rb"|WARNING: All log messages before absl::InitializeLog\(\)"
+)
 
 _lock = threading.Lock()
 

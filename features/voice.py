@@ -41,7 +41,7 @@ class VoiceExtractor:
 
     ``on_chunk`` is called from a thread of the extractor with at least one frame at a time, and may
     block: :meth:`feed` then blocks too, no sound is dropped. What it raises is raised by the next
-    call of :meth:`feed` or :meth:`finish`. One thread feeds.
+    call of :meth:`feed` or :meth:`finish`. Feeding, finishing and closing belong to one thread.
     """
 
     def __init__(self, on_chunk: Callable[[VoiceChunk], None], origin_s: float = 0.0) -> None:
