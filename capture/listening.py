@@ -104,10 +104,11 @@ class Listening:
         return list(chunks)
 
     def _fill(self, missing: int, why: str) -> list[Item]:
-        items: list[Item] = [Lost("sound", self._end_s, why)]
+        rate_hz = self._resampler.rate_hz if self._resampler else SAMPLE_RATE_HZ
+        items: list[Item] = [Lost("sound", self._anchor_s + self._heard / rate_hz, why)]
         for start in range(0, missing, CHUNK):
             items += self._feed(np.zeros(min(CHUNK, missing - start), np.float32))
-        return [*items, Returned("sound", self._end_s)]
+        return [*items, Returned("sound", self._anchor_s + self._heard / rate_hz)]
 
     def _corrected(self, block: Block, items: list[Item]) -> np.ndarray:
         """The block's samples after bringing the count back to the clock, where they came apart."""
