@@ -20,7 +20,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from features.assets import Assets, FileState, State
 from features.errors import AssetError
@@ -50,10 +50,17 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, step: str, done: int, total: int | None) -> None:
-        """Move the bar of a step to ``done`` of ``total`` bytes."""
+        """Move the bar of a step to ``done`` of ``total`` bytes; a new step ends the one before."""
         if step not in self._tasks:
+            self._end_last()
             self._tasks[step] = self._progress.add_task(step, total=total)
         self._progress.update(self._tasks[step], completed=done, total=total)
+
+    def _end_last(self) -> None:
+        """A step that did not come to its end gave nothing: the next place is tried."""
+        for step, task in list(self._tasks.items())[-1:]:
+            if not self._progress.tasks[self._progress.task_ids.index(task)].finished:
+                self._progress.update(task, description=f"{step}: not there", total=1, completed=1)
 
 
 @contextmanager
@@ -62,8 +69,8 @@ def progress_bars() -> Iterator[Bars]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
+        BarColumn(bar_width=12),
+        DownloadColumn(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:

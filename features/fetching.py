@@ -169,7 +169,10 @@ def download_package(package: Package, folder: Path, progress: Progress) -> Path
     out.mkdir()
     command = pip_command(package, out) if package.kind == "pip" else npm_command(package, out)
     try:
-        download(command, folder, package.label, package.size, progress, {"TMPDIR": str(folder)})
+        here = dict.fromkeys(
+            ("TMPDIR", "TEMP", "TMP"), str(folder)
+        )  # growth is seen, nothing stays
+        download(command, folder, package.label, package.size, progress, here)
     except PlaceError as error:
         raise PlaceError(f"{package.label}: {error}") from error
     archives = list(out.iterdir())

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from packages import (
     Pages,
@@ -26,6 +27,7 @@ from packages import (
 from typer.testing import CliRunner
 
 from dashboard import models_cli
+from features import fetching
 from features.assets import Assets, State
 from features.errors import AssetError
 from features.manifest import Hub, Manifest, Package, own_manifest
@@ -231,6 +233,15 @@ Assets(Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Manifest)).fetch
     assert (assets.root / "simple/.fetching/carrier-0/weights.bin").exists()
     assets.fetch()
     assert left(assets, "simple") == {"weights.bin"}
+
+
+def test_a_download_that_stalls_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "STALL_S", 1.0)
+    note = tmp_path / "pid"
+    command = ["bash", "-c", f"echo $$ > {note}; exec sleep 600"]
+    with pytest.raises(fetching.PlaceError, match="nothing came"):
+        fetching.download(command, tmp_path, "step", 10, fetching.silent, {})
+    assert not psutil.pid_exists(int(note.read_text()))
 
 
 def test_two_at_once_download_once(wheels: Path, tmp_path: Path) -> None:
