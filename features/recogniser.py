@@ -55,9 +55,10 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """Words after the forced prefix, and how the decoder felt about them."""
+    """Words after the forced prefix in a window of ``seconds``, and how sure the decoder was."""
 
     words: tuple[HeardWord, ...]
+    seconds: float
     log_probability: float
     no_speech: float
     compression: float
@@ -130,6 +131,7 @@ class Recogniser:
         text = tokenizer.decode(tokens).encode()
         return Hypothesis(
             self._words(encoding, tokenizer, prefix, tokens),
+            encoding.seconds,
             result.scores[0] * len(result.sequences_ids[0]) / (len(written) + 1),
             result.no_speech_prob,
             len(text) / len(zlib.compress(text)) if text else 0.0,

@@ -71,9 +71,9 @@ class SpeechExtractor:
         if activity is None:
             return None
         self._check(activity)
-        self._speech.add(activity)
         looked = False
         for probability in activity.probability.tolist():
+            self._speech.add(probability)
             level = self._level(self._segmenter.frames)
             step = self._segmenter.step(probability, level)
             looked |= step is not None and self._look(step)

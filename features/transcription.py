@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from features.agreement import StablePrefix, bare
 from features.recogniser import Encoding, HeardWord, Hypothesis, Recogniser
 from features.samples import Counters, Word
-from features.utterance import QUIET, SpeechTrack
+from features.utterance import SpeechTrack
 
 NO_SPEECH = 0.6  # Whisper's own thresholds for "nobody spoke" and "runs in circles"
 LOG_PROBABILITY = -1.0
@@ -74,7 +75,11 @@ class Transcription:
         prefix = [token for word in self._context for token in word.tokens]
         words = self._believe(self._recogniser.decode(encoding, self._spoken, prefix), start_s)
         end_s = start_s + encoding.seconds
-        if words or not prefix or self._speech.speech_s(self.last_end_s, end_s) < UNHEARD_S:
+        if (
+            words
+            or not prefix
+            or self._speech.speech_s(max(start_s, self.last_end_s), end_s) < UNHEARD_S
+        ):
             return words
         # The decoder thinks all was said where plainly more was: listen anew, without the prefix.
         self._counters.add("prefixes_dropped")
@@ -94,14 +99,23 @@ class Transcription:
         if silent or heard.compression > COMPRESSION:
             self._counters.add("hypotheses_rejected")
             return []
-        words = [_shifted(word, start_s) for word in heard.words]
-        kept = [word for word in words[: loop_start(words)] if self._sounded(word)]
-        self._counters.add("words_refused", len(words) - len(kept))
+        end_s = start_s + heard.seconds
+        placed = [
+            self._placed(word, start_s, end_s) for word in heard.words[: loop_start(heard.words)]
+        ]
+        kept = [word for word in placed if word is not None]
+        self._counters.add("words_refused", len(heard.words) - len(kept))
         return kept
 
-    def _sounded(self, word: HeardWord) -> bool:
-        start_s, end_s = word.start_s - MARGIN_S, word.end_s + MARGIN_S
-        return self._speech.loudest(start_s, end_s) >= QUIET
+    def _placed(self, word: HeardWord, start_s: float, end_s: float) -> HeardWord | None:
+        """A word on media time, within the speech it lies in; ``None`` where nobody spoke."""
+        first_s, last_s = start_s + word.start_s, start_s + word.end_s
+        around = max(start_s, first_s - MARGIN_S), min(end_s, last_s + MARGIN_S)
+        voiced = self._speech.voiced(*around)
+        if voiced is None:
+            return None
+        first_s, last_s = max(first_s, voiced[0] - MARGIN_S), min(last_s, voiced[1] + MARGIN_S)
+        return replace(word, start_s=first_s, end_s=max(first_s, last_s))
 
 
 def loop_start(words: Sequence[HeardWord]) -> int:
@@ -118,12 +132,6 @@ def loop_start(words: Sequence[HeardWord]) -> int:
 
 def _middle(word: HeardWord) -> float:
     return (word.start_s + word.end_s) / 2
-
-
-def _shifted(word: HeardWord, by_s: float) -> HeardWord:
-    return HeardWord(
-        word.text, word.start_s + by_s, word.end_s + by_s, word.probability, word.tokens
-    )
 
 
 def _word(heard: HeardWord, floor_s: float) -> Word:

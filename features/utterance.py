@@ -7,12 +7,12 @@ make the very same passes.
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
-from features.samples import ActivityChunk
 
 FRAME = 512  # samples per voice activity value at 16 kHz
 FRAME_S = 0.032
@@ -135,32 +135,35 @@ class SpeechTrack:
         self._first = 0
         self._values: list[float] = []
 
-    def add(self, activity: ActivityChunk) -> None:
-        """Take consecutive values."""
-        self._values.extend(activity.probability.tolist())
+    def add(self, probability: float) -> None:
+        """Take the next value."""
+        self._values.append(probability)
 
     def forget(self, frame: int) -> None:
         """Drop values before a frame."""
         del self._values[: max(0, frame - self._first)]
         self._first = max(self._first, frame)
 
-    def loudest(self, start_s: float, end_s: float) -> float:
-        """Highest probability of speech in a stretch, 0 where nothing is known."""
-        return max((value for value, _ in self._overlaps(start_s, end_s)), default=0.0)
+    def voiced(self, start_s: float, end_s: float) -> tuple[float, float] | None:
+        """First beginning and last end of a frame above ``QUIET`` that touches a stretch."""
+        zero_s = self.origin_s + self._first * FRAME_S
+        found = [i for i, _ in self._overlaps(start_s, end_s) if self._values[i] >= QUIET]
+        if not found:
+            return None
+        return zero_s + found[0] * FRAME_S, zero_s + (found[-1] + 1) * FRAME_S
 
     def speech_s(self, start_s: float, end_s: float) -> float:
         """Seconds of speech in a stretch."""
-        return sum(share for value, share in self._overlaps(start_s, end_s) if value >= SPEECH)
+        overlaps = self._overlaps(start_s, end_s)
+        return sum(share for i, share in overlaps if self._values[i] >= SPEECH)
 
-    def _overlaps(self, start_s: float, end_s: float) -> list[tuple[float, float]]:
-        zero = self.origin_s + self._first * FRAME_S
-        low = max(0, int((start_s - zero) / FRAME_S))
-        found = []
-        for index in range(low, len(self._values)):
-            begin = zero + index * FRAME_S
-            if begin >= end_s:
-                break
-            share = min(end_s, begin + FRAME_S) - max(start_s, begin)
+    def _overlaps(self, start_s: float, end_s: float) -> Iterator[tuple[int, float]]:
+        """Frames that a stretch touches, and by how many seconds."""
+        zero_s = self.origin_s + self._first * FRAME_S
+        low = max(0, math.floor((start_s - zero_s) / FRAME_S))
+        high = min(len(self._values), math.ceil((end_s - zero_s) / FRAME_S))
+        for index in range(low, high):
+            begin_s = zero_s + index * FRAME_S
+            share = min(end_s, begin_s + FRAME_S) - max(start_s, begin_s)
             if share > 0:
-                found.append((self._values[index], share))
-        return found
+                yield index, share
