@@ -27,14 +27,21 @@ logger = logging.getLogger(__name__)
 
 NEW_SESSION: Final = ("", CaptureConfig().session)  # a configuration that leaves the name to us
 NAME: Final = re.compile(r"[^/\s\x00-\x1f][^/\x00-\x1f]{0,63}")
-ENDED_KEPT: Final = 16  # sessions that are over and still listed
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may run at once on this machine; memory in MiB, resident, per process."""
+    """How much may run at once on this machine.
+
+    Attributes:
+        participants: captured at the same time.
+        ended_sessions: over, and still listed.
+        capture_memory_mib: resident memory of a capture worker, above which it is started again.
+        inference_memory_mib: the same of the inference worker.
+    """
 
     participants: int = 8
+    ended_sessions: int = 16
     capture_memory_mib: float = 3072.0
     inference_memory_mib: float = 8192.0
 
@@ -149,8 +156,7 @@ class Runtime:
         """End the session's workers and forget it; blocks until they are gone (seconds at most)."""
         names = self._names(session)
         supervisor = self._running()
-        for name in names:
-            supervisor.stop(name)
+        supervisor.stop(*names)
         self._drop(supervisor, session)
 
     def pause_session(self, session: str) -> None:
@@ -253,7 +259,7 @@ class Runtime:
 
     def _forget_old(self, supervisor: Supervisor) -> None:
         over = [session.session for session in self.sessions() if session.over]
-        for session in over[: max(0, len(over) - ENDED_KEPT)]:
+        for session in over[: max(0, len(over) - self.limits.ended_sessions)]:
             self._drop(supervisor, session)
 
     def _drop(self, supervisor: Supervisor, session: str) -> None:

@@ -62,7 +62,8 @@ class WorkerState:
     """A worker for people: what it does, why, and how often it was started again.
 
     ``state`` is what the worker says of itself (``starting``, ``running``, ``paused``), or
-    ``restarting``, ``ended``, ``failed``, ``stopped``. ``status`` is its last heartbeat.
+    ``restarting``, ``ended``, ``failed``, ``stopped``. ``status`` is its last heartbeat, ``failure``
+    why it was last started again.
     """
 
     name: str
@@ -75,6 +76,7 @@ class WorkerState:
     restarts: int
     memory_mib: float
     status: Status | None
+    failure: str = ""
 
     @property
     def over(self) -> bool:
@@ -91,6 +93,7 @@ class _Worker:
         self.pid = 0  # of the last run
         self.state = "starting"
         self.detail = ""
+        self.failure = ""
         self.restarts = 0
         self.failures = 0  # in a row, without a healthy run between
         self.memory_mib = 0.0
@@ -114,6 +117,7 @@ class _Worker:
             restarts=self.restarts,
             memory_mib=self.memory_mib,
             status=self.status,
+            failure=self.failure,
         )
 
 
@@ -155,11 +159,11 @@ class Supervisor:
             raise WorkerError(f"worker '{name}' is not running and takes no commands")
         process.send(command)
 
-    def stop(self, name: str) -> None:
-        """End a worker for good: asked first, then terminated, then killed."""
+    def stop(self, *names: str) -> None:
+        """End workers for good, all at once: asked first, then terminated, then killed."""
         with self._lock:
-            worker = self._worker(name)
-        self._end([worker])
+            workers = [self._worker(name) for name in names]
+        self._end(workers)
 
     def forget(self, name: str) -> None:
         """Drop a worker that is over from :meth:`states`."""
@@ -309,7 +313,7 @@ class Supervisor:
 
     def _died(self, worker: _Worker, reason: str) -> None:
         now_s = self._now_s()
-        worker.detail = reason
+        worker.detail = worker.failure = reason
         if not worker.spec.restart:
             worker.state = "failed"
             logger.error("worker %s: %s", worker.spec.name, reason)

@@ -1,0 +1,165 @@
+"""The runtime with real worker processes: sessions from many threads, limits, a clean end."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from examples import until
+
+from capture.config import CaptureConfig
+from dashboard.runtime import Limits, Runtime
+from dashboard.supervisor import Timing, WorkerState
+from features.bus import Subscriber
+from features.errors import WorkerError
+from features.harness import Command
+from features.messages import Status
+from features.threads import OwnedThread
+
+MODULE = "tests.workers.obedient"
+TIMING = Timing(look_s=0.05, first_delay_s=0.1, grace_s=2.0, terminate_s=0.3)
+
+
+@pytest.fixture
+def runtime() -> Iterator[Runtime]:
+    runtime = Runtime(
+        timing=TIMING,
+        limits=Limits(participants=3, ended_sessions=1),
+        capture_module=MODULE,
+        inference_module=MODULE,
+    )
+    runtime.start()
+    pids = [s.pid for s in runtime.states()]
+    yield runtime
+    pids += [s.pid for s in runtime.states()]
+    runtime.close()
+    assert not any(psutil.pid_exists(pid) for pid in pids if pid is not None), "left behind"
+
+
+def worker(runtime: Runtime, participant: str, state: str) -> WorkerState:
+    def found() -> WorkerState | None:
+        runtime.check()
+        states = runtime.states()
+        return next((s for s in states if (s.participant, s.state) == (participant, state)), None)
+
+    made = until(found, 30.0)
+    assert isinstance(made, WorkerState)
+    return made
+
+
+def test_a_session_from_start_to_stop(runtime: Runtime) -> None:
+    session = runtime.start_session(CaptureConfig(source="demo", participant="ann"))
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{2}", session)
+    running = worker(runtime, "ann", "running")
+    assert (running.role, running.session) == ("capture", session)
+    worker(runtime, "", "running")  # the inference worker
+    runtime.pause_session(session)
+    worker(runtime, "ann", "paused")
+    runtime.resume_session(session)
+    worker(runtime, "ann", "running")
+    runtime.stop_session(session)
+    assert [s.role for s in runtime.states()] == ["inference"]
+    assert runtime.sessions() == []
+    assert running.pid is not None
+    assert not psutil.pid_exists(running.pid)
+    for refused in (runtime.stop_session, runtime.pause_session, runtime.resume_session):
+        with pytest.raises(WorkerError, match="no session"):
+            refused(session)
+
+
+def test_the_worker_gets_the_configuration_with_its_session(runtime: Runtime) -> None:
+    session = runtime.start_session(CaptureConfig(source="some clip.mp4"))
+    subscriber = Subscriber(runtime.address, ["status"], session)
+    status = until(lambda: subscriber.receive(0.1)).message
+    subscriber.close()
+    assert isinstance(status, Status)
+    assert (status.session, status.participant) == (session, "me")
+
+
+def test_two_participants_share_a_session_and_the_same_one_is_refused_twice(
+    runtime: Runtime,
+) -> None:
+    session = runtime.start_session(CaptureConfig(participant="ann"))
+    assert runtime.start_session(CaptureConfig(session=session, participant="bo")) == session
+    with pytest.raises(WorkerError, match=f"session '{session}' captures 'bo' already"):
+        runtime.start_session(CaptureConfig(session=session, participant="bo"))
+    (found,) = runtime.sessions()
+    assert [config.participant for config in found.configs] == ["ann", "bo"]
+    assert [w.participant for w in found.workers] == ["ann", "bo"]
+    runtime.stop_session(session)
+    assert runtime.sessions() == []
+
+
+def test_no_more_participants_than_the_limit_even_from_many_threads(runtime: Runtime) -> None:
+    started: list[str] = []
+    refused: list[str] = []
+
+    def start(name: str) -> None:
+        try:
+            started.append(runtime.start_session(CaptureConfig(participant=name)))
+        except WorkerError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=start, args=(f"p{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30.0)
+    assert (len(set(started)), len(refused)) == (3, 5)
+    assert all("stop one first" in reason for reason in refused)
+    runtime.stop_session(started[0])
+    assert runtime.start_session(CaptureConfig())
+
+
+@pytest.mark.parametrize("name", ["a/b", " ", "", "x" * 65, "a\nb"])
+def test_names_that_no_topic_carries_are_refused(runtime: Runtime, name: str) -> None:
+    with pytest.raises(WorkerError, match="cannot be a name"):
+        runtime.start_session(CaptureConfig(participant=name))
+
+
+def test_sessions_that_are_over_are_listed_until_there_are_too_many(runtime: Runtime) -> None:
+    sessions = []
+    for _ in range(3):
+        sessions.append(runtime.start_session(CaptureConfig(participant="ann")))
+        supervisor = runtime._running()
+        supervisor.send(f"capture {sessions[-1]} ann", Command("finish"))  # its source is over
+        until(lambda: runtime.sessions()[-1].over)
+    assert [found.session for found in runtime.sessions()] == sessions[-2:]
+    assert [s.state for s in runtime.states()[1:]] == ["ended", "ended"]
+    with pytest.raises(WorkerError, match="takes no commands"):
+        supervisor.send(f"capture {sessions[-1]} ann", Command("pause"))
+    runtime.pause_session(sessions[-1])  # nothing to pause, and no error to a page
+
+
+def test_nothing_works_before_the_start_and_it_starts_again_after_the_end() -> None:
+    runtime = Runtime(timing=TIMING, capture_module=MODULE, inference_module=MODULE)
+    with pytest.raises(WorkerError, match="not started"):
+        runtime.address  # noqa: B018
+    with pytest.raises(WorkerError, match="not started"):
+        runtime.start_session(CaptureConfig())
+    assert runtime.states() == []
+    runtime.close()
+    for _ in range(2):
+        address = runtime.start()
+        assert runtime.start() == address
+        assert [s.role for s in runtime.states()] == ["inference"]
+        runtime.close()
+        runtime.close()
+
+
+def test_a_runtime_started_and_closed_in_another_thread() -> None:
+    def life(stop: threading.Event) -> None:
+        other = Runtime(timing=TIMING, capture_module=MODULE, inference_module=MODULE)
+        try:
+            other.start()
+            other.start_session(CaptureConfig())
+            worker(other, "me", "running")
+        finally:
+            other.close()
+
+    thread = OwnedThread("elsewhere", life).start()
+    assert thread.join(60.0)
+    thread.check()
