@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from capture.config import CaptureConfig
 
@@ -12,10 +13,10 @@ FILE = "Video or sound file"
 SOURCES = (DEMO, DEVICES, FILE)
 CAPTIONS = ("a published interview, in a loop", "of this machine", "played as if it were live")
 
-FACE = "Face"
-VOICE = "Voice"
+PICTURE = "Picture"
+SOUND = "Sound"
 WORDS = "Words"
-USES = (FACE, VOICE, WORDS)
+USES = (PICTURE, SOUND, WORDS)
 
 FILE_TYPES = ("mp4", "mov", "mkv", "webm", "avi", "m4v", "wav", "mp3", "flac", "ogg", "opus", "m4a")
 PURPOSES = (
@@ -38,8 +39,8 @@ told that it is used (article 50(3)).
 shows. It does not know what anyone feels, and must not decide about anyone.
 
 **Licences**: Tonality is under Apache-2.0. The voice descriptors come from openSMILE, whose licence
-allows private, research and educational use, but not commercial products; without the voice it is
-not run.
+allows private, research and educational use, but not commercial products; without sound it is not
+run.
 """
 
 STYLE = """
@@ -63,7 +64,9 @@ def missing(source: str | None, use: Sequence[str], purpose: str | None) -> str:
     """What still has to be chosen before a start, in one sentence; empty when nothing is."""
     if source is None:
         return "Choose a source first."
-    if not set(use) & {FACE, VOICE, WORDS}:
+    if WORDS in use and SOUND not in use:
+        return "Words are heard in the sound: choose Sound too."
+    if not {PICTURE, SOUND} & set(use):
         return "Choose at least one thing to use."
     if not (purpose or "").strip():
         return "Say what it is for, then press Start."
@@ -74,15 +77,18 @@ def config(
     kind: str, source: str, use: Sequence[str], recogniser: str, purpose: str
 ) -> CaptureConfig:
     """The configuration of a capture worker; raises ``SourceError`` where nothing is left to use."""
+    devices = kind == DEVICES
+    picture = PICTURE in use and not (devices and "webcam" not in source)
+    sound = SOUND in use and not (devices and "microphone" not in source)
     return CaptureConfig(
         source=source,
         purpose=purpose.strip(),
-        picture=FACE in use,
-        sound=VOICE in use or WORDS in use,
-        words=WORDS in use,
+        picture=picture,
+        sound=sound,
+        words=sound and WORDS in use,
         loop=kind == DEMO,
         recogniser=recogniser,
-        preview=FACE in use,
+        preview=picture,
     )
 
 
@@ -91,13 +97,30 @@ def shown(config: CaptureConfig) -> str:
     return DEMO if config.source == "demo" else config.source.rpartition("/")[2]
 
 
-def devices_source(camera: str | None, microphone: str | None) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Devices for two lists, name by index; ``problems`` are lines for people."""
+
+    cameras: dict[int, str]
+    microphones: dict[int, str]
+    problems: tuple[str, ...]
+
+
+def list_devices() -> Found:
+    """Cameras and microphones of this machine, the default one first; opens no camera on Linux."""
+    from capture.devices import list_devices as look  # brings OpenCV and PortAudio
+
+    devices = look()
+    ears = sorted(devices.microphones, key=lambda one: not one.default)
+    return Found(
+        {camera.index: camera.name for camera in devices.cameras},
+        {one.index: one.name for one in ears},
+        tuple(devices.problems),
+    )
+
+
+def devices_source(camera: int | None, microphone: int | None) -> str | None:
     """The words of ``CaptureConfig.source`` for a camera and a microphone, either of them ``None``."""
     parts = [f"webcam:{camera}"] if camera is not None else []
     parts += [f"microphone:{microphone}"] if microphone is not None else []
     return "+".join(parts) or None
-
-
-def list_devices() -> tuple[dict[str, str], dict[str, str]]:
-    """Cameras and microphones of this machine, name by key; imported late, it opens devices."""
-    return {}, {}

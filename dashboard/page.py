@@ -13,7 +13,7 @@ import streamlit as st
 
 from capture.config import RECOGNISERS
 from dashboard import choices
-from dashboard.component import live
+from dashboard.component import STATIC, live
 from dashboard.server import Server, current
 from dashboard.supervisor import OVER, WorkerState
 from features.errors import TonalityError
@@ -23,7 +23,7 @@ LIVE = "live"
 
 def main() -> None:
     """Lay out the page for the state that the server is in."""
-    st.set_page_config(page_title="Tonality", page_icon="◐", layout="wide")
+    st.set_page_config(page_title="Tonality", page_icon=str(STATIC / "icon.svg"), layout="wide")
     st.html(choices.STYLE)
     st.session_state.runs = st.session_state.get("runs", 0) + 1
     server = current()
@@ -64,7 +64,7 @@ def _command() -> None:
 
 def _running(server: Server, session: WorkerState) -> None:
     config = server.configs.get(session.session)
-    st.markdown("🔴 **Monitoring is on**" if session.state != "paused" else "⏸ **Paused**")
+    st.markdown(":red[●] **Monitoring is on**" if session.state != "paused" else "**Paused**")
     if config is not None:
         st.caption(f"Source: {choices.shown(config)}  \nPurpose: {config.purpose or 'not stated'}")
     paused = session.state == "paused"
@@ -101,8 +101,7 @@ def _chooser(server: Server) -> None:
     source = _source(server, kind)
     use = st.pills(
         "Use", choices.USES, selection_mode="multi", default=choices.USES, key="use",
-        help="Without picture and voice only the words count: for places where reading faces "
-        "and voices is not allowed.",
+        help="Without the picture no face is read.",
     )  # fmt: skip
     recogniser: str = RECOGNISERS[0]
     if choices.WORDS in use:
@@ -152,23 +151,29 @@ def _kept(server: Server, upload: Any) -> str:
 
 
 def _devices() -> str | None:
-    cameras, microphones = _list_devices()
-    camera = st.selectbox("Camera", [*cameras, None], key="camera", format_func=_named(cameras))
-    microphone = st.selectbox(
-        "Microphone", [*microphones, None], key="microphone", format_func=_named(microphones)
-    )
+    found = _list_devices()
+    camera = _pick("Camera", found.cameras)
+    microphone = _pick("Microphone", found.microphones)
+    for problem in found.problems:
+        st.caption(problem)
     if st.button("Look again", help="After plugging something in"):
         _list_devices.clear()
         st.rerun()
     return choices.devices_source(camera, microphone)
 
 
-def _named(names: dict[str, str]) -> Any:
-    return lambda key: "none" if key is None else names[key]
+def _pick(label: str, names: dict[int, str]) -> int | None:
+    options = [*names, None]
+    return st.selectbox(
+        label,
+        options,
+        key=label,
+        format_func=lambda index: "none" if index is None else names.get(index, str(index)),
+    )
 
 
 @st.cache_data(ttl=60, show_spinner="Looking for devices")
-def _list_devices() -> tuple[dict[str, str], dict[str, str]]:
+def _list_devices() -> choices.Found:
     return choices.list_devices()
 
 

@@ -7,9 +7,13 @@ const LEFT = 62;
 const RIGHT = 104;
 const TOP = 10;
 const AXIS = 22;
-const WORD_ROWS = 3;
-const WORD_ROW = 21;
+const WORD_ROWS = 4;
+const WORD_ROW = 20;
+const WORD_TICKS = 10; // a strip with a tick for every word, also for those that found no room
+const WORDS = WORD_ROWS * WORD_ROW + WORD_TICKS;
 const LANE = 38;
+const LANE_FULL = 2; // the score at which a lane's bar is as high as it gets
+const DENSE_S = 120; // spans longer than this show ticks instead of words
 const LANES = [
   ["text", "Words"],
   ["voice", "Voice"],
@@ -48,7 +52,7 @@ export class Curve {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.palette = palette;
-    this.span = 60;
+    this.span = 30;
     this.widths = new Map();
     this.hover = null;
     this.resize();
@@ -65,7 +69,7 @@ export class Curve {
     this.canvas.height = Math.round(clientHeight * ratio);
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.plot = Math.max(80, clientWidth - LEFT - RIGHT);
-    this.scoreBottom = clientHeight - AXIS - LANES.length * LANE - WORD_ROWS * WORD_ROW - 10;
+    this.scoreBottom = clientHeight - AXIS - LANES.length * LANE - WORDS - 14;
     this.gradient = null;
     return true;
   }
@@ -182,15 +186,16 @@ export class Curve {
       this.gradientKey = this.palette.key;
     }
     c.strokeStyle = this.gradient;
-    c.lineWidth = this.span > 120 ? 2 : 3.5;
+    c.lineWidth = this.span > DENSE_S ? 2 : 3.5;
     c.lineJoin = "round";
     c.lineCap = "round";
     let last = null;
     for (const run of this.runs(points, first)) {
-      c.beginPath();
-      c.moveTo(this.x(run[0].end_s), this.y(run[0].sentiment));
-      for (const point of run) c.lineTo(this.x(point.end_s), this.y(point.sentiment));
-      c.stroke();
+      // The end may still be revised when its words become known: it is drawn lighter.
+      let settled = run.length - 1;
+      while (settled > 0 && !run[settled].final) settled -= 1;
+      this.stroke(run.slice(0, settled + 1), 1);
+      this.stroke(run.slice(settled), 0.55);
       last = run[run.length - 1];
     }
     if (last && last === points[points.length - 1]) {
@@ -199,6 +204,16 @@ export class Curve {
       c.arc(this.x(last.end_s), this.y(last.sentiment), 6, 0, 7);
       c.fill();
     }
+  }
+
+  stroke(run, alpha) {
+    const c = this.context;
+    c.globalAlpha = alpha;
+    c.beginPath();
+    c.moveTo(this.x(run[0].end_s), this.y(run[0].sentiment));
+    for (const point of run) c.lineTo(this.x(point.end_s), this.y(point.sentiment));
+    c.stroke();
+    c.globalAlpha = 1;
   }
 
   measure(text) {
@@ -246,11 +261,9 @@ export class Curve {
     const draw = (word) => {
       const x = this.x((word.start + word.end) / 2);
       c.fillStyle = this.palette.score(word.score, word.tentative ? 0.55 : 1);
-      if (this.span > 120 || word.row < 0) {
-        c.fillRect(x - 1, top, 2, WORD_ROWS * WORD_ROW - 8);
-        return;
-      }
-      c.fillText(word.text, x, top + word.row * WORD_ROW + WORD_ROW / 2);
+      const dense = this.span > DENSE_S;
+      c.fillRect(x - 1, dense ? top : top + WORD_ROWS * WORD_ROW + 2, 2, dense ? WORDS - 8 : WORD_TICKS - 4);
+      if (!dense && word.row >= 0) c.fillText(word.text, x, top + word.row * WORD_ROW + WORD_ROW / 2);
     };
     this.font(15, 500);
     for (let i = strip.words.length - 1; i >= 0; i -= 1) {
@@ -268,12 +281,17 @@ export class Curve {
       const half = LANE / 2 - 3;
       for (let i = first; i < points.length; i += 1) {
         const point = points[i];
-        if (!point.present[name]) continue;
         const before = i > 0 && points[i - 1].seq === point.seq - 1 ? points[i - 1].end_s : point.end_s - 0.5;
         const left = this.x(before);
-        const width = Math.max(1, this.x(point.end_s) - left - (this.span > 120 ? 0 : 1));
+        const width = Math.max(1, this.x(point.end_s) - left - (this.span > DENSE_S ? 0 : 1));
+        if (!point.present[name]) {
+          if (!point.final) continue; // its words may still come
+          c.fillStyle = this.palette.absent;
+          c.fillRect(left, middle - half, this.x(point.end_s) - left, 2 * half);
+          continue;
+        }
         const says = point.alone[name] ?? point.contribution[name] ?? 0;
-        const height = Math.max(1.5, (Math.min(3, Math.abs(says)) / 3) * half);
+        const height = Math.max(1.5, (Math.min(LANE_FULL, Math.abs(says)) / LANE_FULL) * half);
         c.fillStyle = this.palette.score(says);
         c.fillRect(left, says >= 0 ? middle - height : middle, width, height);
       }
@@ -282,25 +300,27 @@ export class Curve {
 
   ticks(head) {
     const c = this.context;
-    const step = this.span > 120 ? 60 : 10;
+    const step = this.span > DENSE_S ? 60 : this.span > 30 ? 10 : 5;
     this.font(12);
     c.textAlign = "center";
     c.fillStyle = this.palette.faint;
     for (let time = Math.ceil(Math.max(0, this.from) / step) * step; time <= head; time += step) {
       const minutes = Math.floor(time / 60);
-      c.fillText(`${minutes}:${String(Math.round(time % 60)).padStart(2, "0")}`, this.x(time), this.height - AXIS / 2 + 2);
+      const x = this.x(time);
+      if (x < LEFT + 14 || x > LEFT + this.plot - 14) continue; // would be cut
+      c.fillText(`${minutes}:${String(Math.round(time % 60)).padStart(2, "0")}`, x, this.height - AXIS / 2 + 2);
     }
   }
 
   // What each modality says now, and how much it moves the fused score.
   gutter(strip) {
     const c = this.context;
-    const last = strip.last;
     c.textAlign = "left";
     LANES.forEach(([name], i) => {
+      const last = latest(strip.points, name);
       const y = this.laneTop(i) + LANE / 2;
       const x = LEFT + this.plot + 12;
-      if (!last || !last.present[name]) {
+      if (!last) {
         this.font(13);
         c.fillStyle = this.palette.faint;
         c.fillText("missing", x, y);
@@ -344,4 +364,13 @@ export class Curve {
     c.textAlign = "left";
     c.fillText(text, left + 8, TOP + 13);
   }
+}
+
+// The newest window that holds a modality, as long as every newer one may still get it.
+function latest(points, name) {
+  for (let i = points.length - 1; i >= 0; i -= 1) {
+    if (points[i].present[name]) return points[i];
+    if (points[i].final) return null;
+  }
+  return null;
 }

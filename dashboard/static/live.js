@@ -8,6 +8,7 @@ import { conditions } from "./states.js";
 import { MODALITIES, Store } from "./store.js";
 
 const NAMES = { text: "Words", voice: "Voice", face: "Face" };
+const SPANS = [30, 60, 600]; // seconds that the curve shows; the key z takes the next
 const TEXT_EVERY_MS = 200; // numbers and lamps change no faster than people read
 const SPOKEN_EVERY_MS = 6000;
 const CAPTION_WORDS = 16;
@@ -77,7 +78,7 @@ export class Live {
     if (event.key === " ") {
       event.preventDefault();
       if (["running", "paused", "starting"].includes(this.state?.name)) this.host.command(this.state.name === "paused" ? "resume" : "pause");
-    } else if (event.key === "z") this.zoom(this.curve.span === 60 ? 600 : 60);
+    } else if (event.key === "z") this.zoom(SPANS[(SPANS.indexOf(this.curve.span) + 1) % SPANS.length]);
   }
 
   zoom(span) {
@@ -199,7 +200,7 @@ export class Live {
   lamps() {
     const list = this.part("lamps");
     if (!list.children.length) {
-      for (const name of ["face", "voice", "text"]) {
+      for (const name of MODALITIES) {
         const item = document.createElement("li");
         item.dataset.testid = `lamp-${name}`;
         item.innerHTML = "<i></i><b></b><small></small>";

@@ -29,6 +29,7 @@ export class Palette {
     this.scale = this.dark ? SCALES.dark : SCALES.light;
     this.line = this.dark ? "rgba(255,255,255,.13)" : "rgba(20,24,32,.12)";
     this.faint = this.dark ? "rgba(255,255,255,.62)" : "rgba(20,24,32,.66)";
+    this.absent = this.dark ? "rgba(255,255,255,.05)" : "rgba(20,24,32,.05)";
     this.band = this.dark ? "rgba(160,176,200,.22)" : "rgba(70,90,120,.15)";
     this.cache = new Map();
     return true;
