@@ -146,24 +146,29 @@ class SpeechTrack:
 
     def voiced(self, start_s: float, end_s: float) -> tuple[float, float] | None:
         """First beginning and last end of a frame above ``QUIET`` that touches a stretch."""
-        zero_s = self.origin_s + self._first * FRAME_S
-        found = [i for i, _ in self._overlaps(start_s, end_s) if self._values[i] >= QUIET]
-        if not found:
-            return None
-        return zero_s + found[0] * FRAME_S, zero_s + (found[-1] + 1) * FRAME_S
+        found = [
+            frame
+            for frame, _ in self._overlaps(start_s, end_s)
+            if self._values[frame - self._first] >= QUIET
+        ]
+        return (self._time_s(found[0]), self._time_s(found[-1] + 1)) if found else None
 
     def speech_s(self, start_s: float, end_s: float) -> float:
         """Seconds of speech in a stretch."""
-        overlaps = self._overlaps(start_s, end_s)
-        return sum(share for i, share in overlaps if self._values[i] >= SPEECH)
+        return sum(
+            share
+            for frame, share in self._overlaps(start_s, end_s)
+            if self._values[frame - self._first] >= SPEECH
+        )
 
     def _overlaps(self, start_s: float, end_s: float) -> Iterator[tuple[int, float]]:
         """Frames that a stretch touches, and by how many seconds."""
-        zero_s = self.origin_s + self._first * FRAME_S
-        low = max(0, math.floor((start_s - zero_s) / FRAME_S))
-        high = min(len(self._values), math.ceil((end_s - zero_s) / FRAME_S))
-        for index in range(low, high):
-            begin_s = zero_s + index * FRAME_S
-            share = min(end_s, begin_s + FRAME_S) - max(start_s, begin_s)
+        low = max(self._first, math.floor((start_s - self.origin_s) / FRAME_S))
+        high = math.ceil((end_s - self.origin_s) / FRAME_S)
+        for frame in range(low, min(high, self._first + len(self._values))):
+            share = min(end_s, self._time_s(frame + 1)) - max(start_s, self._time_s(frame))
             if share > 0:
-                yield index, share
+                yield frame, share
+
+    def _time_s(self, frame: int) -> float:
+        return self.origin_s + frame * FRAME_S
