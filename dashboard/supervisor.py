@@ -80,8 +80,8 @@ class WorkerState:
 
     @property
     def over(self) -> bool:
-        """Whether it will never run again."""
-        return self.state in OVER
+        """Whether its process is gone for good; one that says ``ended`` may take a moment yet."""
+        return self.state in OVER and self.pid is None
 
 
 class _Worker:
@@ -104,6 +104,10 @@ class _Worker:
         self.killed_for = ""
         self.stopping = False
         self.log: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        return self.process is None and self.state in OVER
 
     def view(self) -> WorkerState:
         return WorkerState(
@@ -145,7 +149,7 @@ class Supervisor:
         with self._lock:
             self._refuse_when_closed()
             known = self._workers.get(spec.name)
-            if known is not None and known.state not in OVER:
+            if known is not None and not known.over:
                 raise WorkerError(f"worker '{spec.name}' is already running")
             worker = _Worker(spec)
             self._launch(worker)
@@ -169,7 +173,7 @@ class Supervisor:
         """Drop a worker that is over from :meth:`states`."""
         with self._lock:
             worker = self._workers.get(name)
-            if worker is not None and worker.state in OVER:
+            if worker is not None and worker.over:
                 del self._workers[name]
 
     def states(self) -> list[WorkerState]:
