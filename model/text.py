@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from features.errors import AssetError, CheckpointError
+from features.text import plain
 from model.text_weights import bert_weights
 
 WIDTH: Final = 384
@@ -41,19 +42,6 @@ BERT_NAMES: Final = {
     "narrow": "output.dense",
     "narrow_norm": "output.LayerNorm",
 }
-
-
-_NOT_SPOKEN = re.compile(r"[^\w']|_")
-_QUOTING = re.compile(r"(?<!\w)'+|'+(?!\w)")
-
-
-def spoken(text: str) -> str:
-    """Text as it is heard: lower-cased, no punctuation but apostrophes in words, single spaces.
-
-    Corpora and recognisers punctuate in their own ways; after this they look alike.
-    """
-    straight = text.lower().replace("\u2019", "'").replace("\u2018", "'")
-    return " ".join(_QUOTING.sub(" ", _NOT_SPOKEN.sub(" ", straight)).split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +170,8 @@ class TextEncoder(nn.Module):
         ]
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Texts in :func:`spoken` form to tokens: at most 64 with both marks, padded to the longest."""
-        encoded = self._tokenizer.encode_batch([spoken(text) for text in texts])
+        """Texts in plain form to tokens: at most 64 with both marks, padded to the longest."""
+        encoded = self._tokenizer.encode_batch([plain(text) for text in texts])
         longest = max((len(item.ids) for item in encoded), default=0)
         ids = torch.zeros(len(encoded), longest, dtype=torch.int64)
         mask = torch.zeros(len(encoded), longest, dtype=torch.bool)

@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 import torch
 
+from features.assets import Assets
 from features.errors import AssetError, CheckpointError
-from model.text import LAYERS, MAX_TOKENS, TextEncoder, masked_mean, spoken
+from model.text import LAYERS, MAX_TOKENS, TextEncoder, masked_mean
 
 TEXTS = [
     "i really liked it",
@@ -22,11 +23,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    return gte_folder()
-
-
-def gte_folder() -> Path:
-    return Path("~/.cache/tonality/models/gte-small").expanduser()
+    return Assets(None).folder("gte-small")
 
 
 @pytest.fixture(scope="module")
@@ -134,17 +131,3 @@ def test_masked_mean_ignores_padding_and_survives_nothing() -> None:
     hidden = torch.tensor([[[2.0], [4.0], [99.0]], [[7.0], [7.0], [7.0]]])
     mask = torch.tensor([[True, True, False], [False, False, False]])
     assert masked_mean(hidden, mask).tolist() == [[3.0], [0.0]]
-
-
-@pytest.mark.parametrize(
-    ("written", "heard"),
-    [
-        ("It\u2019s GREAT, isn't it?!", "it's great isn't it"),
-        ("'quoted' words -- well-made_thing", "quoted words well made thing"),
-        ("  ...  ", ""),
-        ("Schön, 90 %", "schön 90"),
-    ],
-)
-def test_spoken_form_has_words_only(written: str, heard: str) -> None:
-    assert spoken(written) == heard
-    assert spoken(heard) == heard

@@ -1,0 +1,246 @@
+"""Tune the upper layers of the text encoder to hear sentiment in spoken words.
+
+    python -m model.text_tuning --data CORPORA --out FOLDER
+
+A linear head on the masked mean of the token states, Smooth L1 on the scale of -3 to +3. Stage 1
+learns from written and acted text (SST sentences and phrases, VADER ratings, MELD), stage 2 from
+CMU-MOSI mixed with as much of the same. The state of MOSI's validation part with the least error is
+kept; the test part is looked at once, at the end. A killed run goes on where it last saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from model import corpora_text as corpora
+from model.corpora_text import TEST, VALID, TextSample, part
+from model.text import TextEncoder, masked_mean
+from model.text_lower import LowerActivations
+from model.text_metrics import pearson, regression, three_classes, weighted_f1
+from model.tuning_plan import Protocol, Step, Texts, plan, read_texts
+from model.tuning_state import TuningState
+
+logger = logging.getLogger(__name__)
+
+MELD_THRESHOLD: Final = 0.75  # halfway between the labels of neutral and of the two sides
+
+
+class SentimentHead(nn.Module):
+    """Masked mean of token states, then a linear score: ``(B, N, 384)`` to ``(B,)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(TextEncoder.width, 1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Scores on the scale of -3 to +3, not clipped."""
+        scores: Tensor = self.score(masked_mean(hidden, mask)).squeeze(-1)
+        return scores
+
+
+def tune(
+    encoder: TextEncoder,
+    texts: Texts,
+    lower: LowerActivations,
+    protocol: Protocol,
+    folder: Path,
+    advance: Callable[[int], None],
+) -> tuple[SentimentHead, TuningState]:
+    """Run or go on with the plan; leaves encoder and head as they were best on MOSI's validation part."""
+    torch.manual_seed(protocol.seed)
+    layers = encoder.tunable(protocol.layers)
+    head = SentimentHead()
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": layers, "peak": protocol.rate},
+            {"params": list(head.parameters()), "peak": protocol.head_rate},
+        ],
+        weight_decay=protocol.decay,
+    )
+    state = TuningState(folder, protocol.key, encoder, head, optimiser)
+    first = state.resume()
+    advance(first)
+    labels, steps = texts.labels, plan(texts, lower.length, protocol)
+    saved = time.monotonic()
+    for number in range(first, len(steps)):
+        step = steps[number]
+        _update(step, encoder, head, optimiser, lower, labels, protocol.dtype)
+        if step.judge:
+            predicted = predict(encoder, head, lower, texts.valid)
+            error = regression(predicted, labels[texts.valid].numpy())["mae"]
+            logger.info("step %d of %d: MOSI valid MAE %.4f", number + 1, len(steps), error)
+            state.judge(error, number + 1)
+        if step.judge or time.monotonic() - saved > protocol.save_every_s:
+            state.save(number + 1)
+            saved = time.monotonic()
+        advance(1)
+    state.restore_best()
+    return head, state
+
+
+def _update(
+    step: Step,
+    encoder: TextEncoder,
+    head: SentimentHead,
+    optimiser: torch.optim.Optimizer,
+    lower: LowerActivations,
+    labels: Tensor,
+    precision: torch.dtype,
+) -> None:
+    encoder.train()
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * step.rate
+    hidden, mask = lower.batch(step.indices)
+    with torch.autocast("cpu", precision, precision != torch.float32):
+        states = encoder.upper(hidden, mask)
+    loss = F.smooth_l1_loss(head(states.float(), mask), labels[step.indices])
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
+    optimiser.step()
+
+
+@torch.no_grad()
+def predict(
+    encoder: TextEncoder, head: SentimentHead, lower: LowerActivations, indices: Sequence[int]
+) -> np.ndarray:
+    """Scores ``(n,)`` of some texts out of their lower activations."""
+    encoder.eval()
+    scores = []
+    for start in range(0, len(indices), 64):
+        hidden, mask = lower.batch(indices[start : start + 64])
+        scores.append(head(encoder.upper(hidden, mask), mask).numpy())
+    return np.concatenate(scores)
+
+
+@torch.no_grad()
+def score(encoder: TextEncoder, head: SentimentHead, samples: Sequence[TextSample]) -> np.ndarray:
+    """Scores ``(n,)`` the way a live run computes them: the whole encoder, from the words."""
+    encoder.eval()
+    scores = []
+    for start in range(0, len(samples), 64):
+        tokens = encoder.tokenize([sample.text for sample in samples[start : start + 64]])
+        scores.append(head(encoder(tokens.ids, tokens.mask), tokens.mask).numpy())
+    return np.concatenate(scores)
+
+
+def judge_all(encoder: TextEncoder, head: SentimentHead, data: Path) -> dict[str, dict[str, float]]:
+    """Measures on every part that nothing was trained or (but for MOSI valid) chosen on."""
+    measured = {}
+    mosi, sst = corpora.mosi(data), corpora.sst(data)
+    for name, samples in {
+        "mosi_valid": part(mosi, VALID),
+        "mosi_test": part(mosi, TEST),
+        "sst_dev": part(sst, VALID),
+        "meld_dev": part(corpora.meld(data), VALID),
+        "vader_held_out": part(corpora.vader(data), VALID),
+    }.items():
+        predicted = score(encoder, head, samples)
+        label = np.array([sample.label for sample in samples])
+        measured[name] = {"n": len(samples), **regression(predicted, label)}
+        if name == "meld_dev":
+            found = three_classes(predicted, MELD_THRESHOLD)
+            measured[name] = {
+                "n": len(samples),
+                "r": pearson(predicted, label),
+                "weighted_f1_3": weighted_f1(found, np.sign(label)),
+            }
+    return measured
+
+
+def file_hashes(data: Path) -> dict[str, str]:
+    """SHA-256 of every corpus file that the tuning reads."""
+    return {
+        name: hashlib.sha256((data / name).read_bytes()).hexdigest() for name in corpora.TEXT_FILES
+    }
+
+
+def run(data: Path, out: Path, folder: Path, protocol: Protocol, progress: Progress) -> Path:
+    """Everything from corpora to ``text.safetensors``, ``text_head.safetensors``, ``text.json``."""
+    started = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    texts = read_texts(data, protocol)
+    encoder = TextEncoder.load(folder)
+    encoder.tunable(protocol.layers)
+    bar = progress.add_task("lower layers", total=len(texts.samples))
+    lower = LowerActivations.compute(
+        encoder.eval(),
+        [sample.text for sample in texts.samples],
+        out / "lower",
+        protocol.dtype,
+        lambda count: progress.advance(bar, count),
+    )
+    total = len(plan(texts, lower.length, protocol))
+    bar = progress.add_task("tuning", total=total)
+    head, state = tune(
+        encoder, texts, lower, protocol, out, lambda count: progress.advance(bar, count)
+    )
+    tuned = encoder.tuned_state()
+    save_file(tuned, out / "text.safetensors")
+    save_file(head.state_dict(), out / "text_head.safetensors")
+    loaded = TextEncoder.load(folder, tuned)
+    report = {
+        "protocol": msgspec.to_builtins(protocol),
+        "best_step": state.best_step,
+        "steps": total,
+        "selection": "least MAE on CMU-MOSI valid (standard split); test looked at once",
+        "validation": state.history,
+        "metrics": judge_all(loaded, head, data),
+        "data_sha256": file_hashes(data),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    (out / "text.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return out / "text.json"
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder of the corpora.")],
+    out: Annotated[Path, typer.Option(help="Folder for the result and the resumable state.")],
+    encoder: Annotated[
+        Path | None, typer.Option(help="Folder of gte-small, if not the cache.")
+    ] = None,
+    layers: Annotated[int, typer.Option(help="How many upper layers learn.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    limit: Annotated[int, typer.Option(help="Training samples per corpus, 0 for all.")] = 0,
+    rate: Annotated[float, typer.Option(help="Peak learning rate of the layers.")] = 1e-4,
+    epochs: Annotated[int, typer.Option(help="Passes over the texts of stage 1.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of the arithmetic.")] = 2,
+) -> None:
+    """Tune the text encoder's upper layers on sentiment corpora."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+    )
+    protocol = Protocol(layers=layers, seed=seed, limit=limit, rate=rate, epochs=epochs)
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+        report = run(data, out, encoder or _encoder_folder(), protocol, progress)
+    logger.info("%s", report.read_text(encoding="utf-8"))
+
+
+def _encoder_folder() -> Path:
+    from features.assets import Assets
+
+    return Assets(None).folder("gte-small")
+
+
+if __name__ == "__main__":
+    typer.run(main)
