@@ -111,20 +111,23 @@ class Listening:
         return [*items, Returned("sound", self._anchor_s + self._heard / rate_hz)]
 
     def _corrected(self, block: Block, items: list[Item]) -> np.ndarray:
-        """The block's samples after bringing the count back to the clock, where they came apart."""
-        ahead = self._heard + len(block.samples)
-        lag_s = block.arrived_s - self._anchor_s - ahead / block.rate_hz
+        """The block's samples after bringing the count back to the clock, where they came apart.
+
+        Blocks may come late for many reasons, so only a lag that lasts is a gap. They cannot come
+        before they sounded: one that does shows that the count runs ahead (old sound that a stalled
+        server hands over at once, or a fast card).
+        """
+        ahead_s = (self._heard + len(block.samples)) / block.rate_hz
+        lag_s = block.arrived_s - self._anchor_s - ahead_s
+        if lag_s < -DRIFT_S:
+            self.counts.add("sound overlaps")
+            return block.samples[round(-lag_s * block.rate_hz) :]
         self._lags.append((block.arrived_s, lag_s))
         while self._lags[0][0] < block.arrived_s - DRIFT_OVER_S:
             self._lags.popleft()
         least_s = min(lag for _, lag in self._lags)
-        if block.arrived_s - self._lags[0][0] < 0.8 * DRIFT_OVER_S or abs(least_s) <= DRIFT_S:
-            return block.samples
-        self._lags.clear()
-        amount = round(abs(least_s) * block.rate_hz)
-        if least_s > 0:
+        if least_s > DRIFT_S and block.arrived_s - self._lags[0][0] > 0.8 * DRIFT_OVER_S:
             self.counts.add("sound gaps")
-            items += self._fill(amount, "the sound card lost sound")
-            return block.samples
-        self.counts.add("sound overlaps")
-        return block.samples[amount:]
+            self._lags.clear()
+            items += self._fill(round(least_s * block.rate_hz), "the sound card lost sound")
+        return block.samples

@@ -23,6 +23,7 @@ from features.threads import OwnedThread
 logger = logging.getLogger(__name__)
 
 BLOCKS_QUEUED = 200  # ten seconds
+START_S = 2.0  # sound servers take half a second and more to begin
 REOPEN_AFTER_S = 1.0  # a stall that heals by itself needs no new stream
 LOOK_S = 0.2
 
@@ -75,13 +76,18 @@ class MicrophoneSource(Source):
         self._keeper: OwnedThread | None = None
         self._arrived_ns = 0
         self._missed = 0
+        self._started = threading.Event()
         self._why = ""
         self._reopened = 0
 
     def open(self) -> None:
-        """Start listening; raises ``SourceError``."""
+        """Start listening and wait for the first block; raises ``SourceError``.
+
+        A device that stays quiet for two seconds is declared lost by :meth:`read`, not refused.
+        """
         self._listener = self._factory(self.device, self._on_block)
         self.has_sound = True
+        self._started.wait(START_S)
         if not self._shared:
             self._origin.set(self._clock.now_ns())
         self._arrived_ns = self._clock.now_ns()
@@ -100,7 +106,7 @@ class MicrophoneSource(Source):
                 now_s = self._origin.time_s(self._clock.now_ns())
                 why = f"microphone: {self._why or 'no sound arrives'}"
                 self._items.extend(self._listening.quiet(now_s, why))
-            if not self._items and patience.over:
+            if block is None and not self._items and patience.over:
                 return None
         return self._items.popleft()
 
@@ -135,6 +141,7 @@ class MicrophoneSource(Source):
 
     def _on_block(self, data: np.ndarray) -> None:
         self._arrived_ns = self._clock.now_ns()
+        self._started.set()
         listener = self._listener
         if not self._origin.ns or listener is None:
             return

@@ -118,6 +118,18 @@ def test_a_card_that_runs_ahead_is_cut() -> None:
     assert len(samples(items)) == pytest.approx(29.7 * 16_000, abs=0.2 * 16_000)
 
 
+def test_old_sound_handed_over_at_once_is_left_out() -> None:
+    """A server that was stopped for two seconds gives what it kept, then goes on in real time."""
+    listening = Listening()
+    items = steady(listening, 0.0, 1.0) + listening.quiet(1.6)
+    for k in range(45):
+        items += listening.add(Block(3.0 + k / 1_000, noise(800, k), 16_000))
+    for k in range(40):
+        items += listening.add(Block(3.05 + (k + 1) / 20, noise(800, k), 16_000))
+    assert [type(n) for n in notices(items)] == [Lost, Returned]
+    assert len(samples(items)) == pytest.approx(5.05 * 16_000, abs=0.2 * 16_000)
+
+
 def test_another_rate_in_the_middle() -> None:
     listening = Listening()
     items = steady(listening, 0.0, 1.0, 48_000) + steady(listening, 1.0, 1.0, 44_100)
