@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +14,7 @@ import msgspec
 
 from dashboard.timeline import Timeline
 from features.bus import BusAddress, Subscriber
+from features.clock import NS_PER_S, Clock, SystemClock
 from features.messages import AnyMessage, Preview
 from features.threads import OwnedThread
 
@@ -100,8 +100,12 @@ class Hub:
     """
 
     def __init__(
-        self, address: BusAddress, workers: Callable[[], list[dict[str, Any]]] | None = None
+        self,
+        address: BusAddress,
+        workers: Callable[[], list[dict[str, Any]]] | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         self._address = address
         self._workers = workers
         self._workers_line = msgspec.json.encode({"type": "workers", "workers": []})
@@ -174,15 +178,25 @@ class Hub:
         with self._lock:
             self._counts["received"] += 1
             told = self._timeline.add(message)
-            clients = list(self._clients)
             if told is None:
                 return
             # Queued under the lock, so that no message slips between a snapshot and what follows.
             if isinstance(told, bytes):
-                for client in clients:
+                for client in self._clients:
                     client.offer_preview((message.session, message.participant), told)
             else:
                 self._tell(msgspec.json.encode(told))
+
+    def forget(self, session: str) -> None:
+        """Drop what is kept of a session, here and in the browsers."""
+        with self._lock:
+            self._timeline.forget(session)
+            self._tell(msgspec.json.encode({"type": "forget", "session": session}))
+
+    def sessions(self) -> list[str]:
+        """The sessions of which anything is kept."""
+        with self._lock:
+            return list(dict.fromkeys(session for session, _ in self._timeline.strips))
 
     def _tell(self, line: bytes) -> None:
         for client in self._clients:
@@ -190,7 +204,7 @@ class Hub:
 
     def _too_soon(self, preview: Preview) -> bool:
         key = (preview.session, preview.participant)
-        now = time.monotonic()
+        now = self._clock.now_ns() / NS_PER_S
         if now - self._preview_at.get(key, -1.0) < PREVIEW_GAP_S:
             self._counts["previews_skipped"] += 1
             return True
@@ -206,8 +220,9 @@ class Hub:
                 received = subscriber.receive(RECEIVE_S)
                 if received is not None:
                     self.take(received.message)
-                if time.monotonic() - asked > ASK_S:
-                    asked = time.monotonic()
+                now = self._clock.now_ns() / NS_PER_S
+                if now - asked > ASK_S:
+                    asked = now
                     self._counts["gaps"] = subscriber.lost
                     self._counts["malformed"] = subscriber.malformed
                     self._ask_workers()

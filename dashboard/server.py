@@ -45,7 +45,10 @@ class Server:
         return [worker_line(state) for state in self.runtime.states()]
 
     def start_session(self, config: CaptureConfig) -> str:
-        """Start capturing; gives the session's identifier."""
+        """Start capturing, and forget the curves of sessions that are over; gives its identifier."""
+        running = {state.session for state in self.runtime.states() if not state.over}
+        for over in set(self.hub.sessions()) - running:
+            self.hub.forget(over)
         session = self.runtime.start_session(config)
         self.configs[session] = config
         return session

@@ -149,10 +149,6 @@ class Timeline:
             "statuses": list(self.statuses.values()),
         }
 
-    def previews(self) -> list[bytes]:
-        """The last picture of each participant, as binary frames."""
-        return [strip.preview for strip in self.strips.values() if strip.preview is not None]
-
 
 def status_line(status: Status) -> dict[str, Any]:
     """A heartbeat for browsers, ready for JSON."""

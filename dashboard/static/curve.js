@@ -7,8 +7,10 @@ const LEFT = 62;
 const RIGHT = 104;
 const TOP = 10;
 const AXIS = 22;
-const WORD_ROWS = 4;
-const WORD_ROW = 20;
+const WORD_ROWS = 5;
+const WORD_ROW = 19;
+const WORD_SHIFT = 34; // pixels that a word may stand later than it was said, to find room
+const EDGE = 10; // pixels between the newest moment and the right border
 const WORD_TICKS = 10; // a strip with a tick for every word, also for those that found no room
 const WORDS = WORD_ROWS * WORD_ROW + WORD_TICKS;
 const LANE = 38;
@@ -101,7 +103,7 @@ export class Curve {
   }
 
   x(time) {
-    return LEFT + ((time - this.from) / this.span) * this.plot;
+    return LEFT + ((time - this.from) / this.span) * (this.plot - EDGE);
   }
 
   y(score) {
@@ -228,7 +230,7 @@ export class Curve {
 
   // Stable words keep their row once placed, so that nothing jumps while it scrolls.
   place(strip) {
-    const scale = this.plot / this.span;
+    const scale = (this.plot - EDGE) / this.span;
     const rows = new Array(WORD_ROWS).fill(-Infinity);
     this.font(15, 500);
     for (const word of [...strip.words, ...strip.tentative]) {
@@ -236,10 +238,11 @@ export class Curve {
       const left = ((word.start + word.end) / 2) * scale - width / 2;
       if (word.scale !== scale) {
         word.scale = scale;
-        word.row = rows.findIndex((right) => right + 7 <= left);
+        const shifts = rows.map((right) => Math.max(0, right + 7 - left));
+        word.shift = Math.min(...shifts);
+        word.row = word.shift <= WORD_SHIFT ? shifts.indexOf(word.shift) : -1;
       }
-      word.width = width;
-      if (word.row >= 0) rows[word.row] = Math.max(rows[word.row], left + width);
+      if (word.row >= 0) rows[word.row] = Math.max(rows[word.row], left + word.shift + width);
     }
     for (let i = strip.words.length - 1; i >= 0; i -= 1) {
       const word = strip.words[i];
@@ -263,7 +266,7 @@ export class Curve {
       c.fillStyle = this.palette.score(word.score, word.tentative ? 0.55 : 1);
       const dense = this.span > DENSE_S;
       c.fillRect(x - 1, dense ? top : top + WORD_ROWS * WORD_ROW + 2, 2, dense ? WORDS - 8 : WORD_TICKS - 4);
-      if (!dense && word.row >= 0) c.fillText(word.text, x, top + word.row * WORD_ROW + WORD_ROW / 2);
+      if (!dense && word.row >= 0) c.fillText(word.text, x + word.shift, top + word.row * WORD_ROW + WORD_ROW / 2);
     };
     this.font(15, 500);
     for (let i = strip.words.length - 1; i >= 0; i -= 1) {
@@ -339,7 +342,7 @@ export class Curve {
   tip(strip) {
     const c = this.context;
     if (this.hover < LEFT || this.hover > LEFT + this.plot) return;
-    const time = this.from + ((this.hover - LEFT) / this.plot) * this.span;
+    const time = this.from + ((this.hover - LEFT) / (this.plot - EDGE)) * this.span;
     const i = Math.min(strip.indexAt(time), strip.points.length - 1);
     const point = strip.points[i];
     if (!point || Math.abs(point.end_s - time) > 1) return;

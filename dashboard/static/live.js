@@ -280,7 +280,7 @@ function dropped(store, session) {
   for (const status of store.statuses.values()) {
     if (status.role === "capture" && status.session !== session) continue;
     for (const [name, count] of Object.entries(status.counters)) {
-      if (/drop|skip|lost|refused|gap|late|superseded/.test(name) && count) named[`${status.worker}: ${name}`] = count;
+      if (/dropped|skipped|lost|late|gap|malformed|refused (by|windows)/.test(name) && count) named[`${status.worker}: ${name}`] = count;
     }
   }
   const entries = Object.entries(named).filter(([, count]) => count);

@@ -85,6 +85,7 @@ function workersLine(workers) {
   if (!workers.length) return "";
   const restarts = workers.reduce((sum, worker) => sum + (worker.restarts ?? 0), 0);
   const odd = workers.filter((worker) => !["running", "ended", "stopped"].includes(worker.state)).map((worker) => `${people(worker)} ${worker.state}`);
+  const inference = workers.find((worker) => worker.role === "inference" && worker.state === "running");
   const running = workers.filter((worker) => worker.state === "running").length;
-  return `${odd.length ? odd.join(", ") : `${running} worker${running === 1 ? "" : "s"} running`}${restarts ? ` · ${restarts} restart${restarts > 1 ? "s" : ""}` : ""}`;
+  return `${odd.length ? odd.join(", ") : `${running} worker${running === 1 ? "" : "s"} running`}${inference?.detail && inference.detail !== "running" ? ` · ${inference.detail}` : ""}${restarts ? ` · ${restarts} restart${restarts > 1 ? "s" : ""}` : ""}`;
 }
