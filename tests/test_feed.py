@@ -1,0 +1,202 @@
+"""The server's own routes: the feed over a real WebSocket, health, scripts, and who is let in."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit.config
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from capture.config import CaptureConfig
+from dashboard import server
+from dashboard.feed import routes
+from dashboard.gate import LoopbackOnly, is_loopback, refusal
+from dashboard.runtime import Runtime
+from features.errors import BindError
+
+HERE = "http://127.0.0.1:8501"
+FEED = "ws://127.0.0.1:8501/feed"
+ORIGIN = {"origin": HERE}
+scripted = functools.partial(
+    Runtime, capture_module="tests.workers.scripted", inference_module="tests.workers.obedient"
+)
+
+
+def make_app() -> Starlette:
+    return Starlette(
+        routes=routes(),
+        middleware=[Middleware(LoopbackOnly)],
+        lifespan=server.lifespan(scripted),
+    )
+
+
+@pytest.fixture
+def listens_on() -> Iterator[Any]:
+    before = streamlit.config.get_option("server.address")
+    yield functools.partial(streamlit.config.set_option, "server.address")
+    streamlit.config.set_option("server.address", before)
+
+
+@pytest.fixture
+def client(listens_on: Any) -> Iterator[TestClient]:
+    listens_on("127.0.0.1")
+    with TestClient(make_app(), base_url=HERE, client=("127.0.0.1", 50000)) as client:
+        yield client
+
+
+def running() -> server.Server:
+    current = server.current()
+    assert current is not None
+    return current
+
+
+def test_the_feed_begins_with_a_snapshot_and_goes_on_with_what_happens(client: TestClient) -> None:
+    session = running().start_session(CaptureConfig(source="demo", purpose="a test"))
+    seen: dict[str, Any] = {}
+    with client.websocket_connect(FEED, headers=ORIGIN) as feed:
+        first = json.loads(feed.receive()["text"])
+        assert first["type"] == "snapshot"
+        while not {"prediction", "words", "status", "workers", "picture"} <= seen.keys():
+            message = feed.receive()
+            if message.get("bytes"):
+                seen["picture"] = message["bytes"]
+            else:
+                told = json.loads(message["text"])
+                if told.get("lamps") != {}:  # not the inference worker, nor the very first beat
+                    seen[told["type"]] = told
+    assert seen["prediction"]["session"] == session
+    assert -3 <= seen["prediction"]["sentiment"] <= 3
+    assert b"\xff\xd8\xff" in seen["picture"]  # a JPEG
+    assert seen["status"]["lamps"].keys() == {"text", "voice", "face"}
+
+
+def test_an_idle_feed_beats(client: TestClient) -> None:
+    with client.websocket_connect(FEED, headers=ORIGIN) as feed:
+        types = set()
+        while "beat" not in types:
+            types.add(json.loads(feed.receive()["text"])["type"])
+
+
+def test_health_tells_the_workers_and_the_hub(client: TestClient) -> None:
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    state = answer.json()
+    assert state["ok"] is True
+    assert [worker["role"] for worker in state["workers"]] == ["inference"]
+    assert state["hub"]["browsers"] == 0
+
+
+def test_before_the_server_stands_health_and_feed_say_so() -> None:
+    client = TestClient(Starlette(routes=routes()), base_url=HERE)
+    assert client.get("/health").status_code == 503
+    with client.websocket_connect(FEED) as feed, pytest.raises(WebSocketDisconnect) as closed:
+        feed.receive_text()
+    assert closed.value.code == 1013
+
+
+def test_only_files_of_the_static_folder_are_given_out(client: TestClient) -> None:
+    script = client.get("/assets/live.js")
+    assert script.status_code == 200
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert "import" in script.text
+    for name in ("nothing.js", "live.html", "..%2fapp.py", "%2e%2e%2ffeed.py", ".."):
+        assert client.get(f"/assets/{name}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "tonality.example"},
+        {"host": "127.0.0.1.example:8501"},
+        {"origin": "https://elsewhere.example"},
+        {"origin": "http://127.0.0.1:9999"},
+        {"origin": "null"},
+    ],
+)
+def test_other_names_and_other_sites_are_refused(
+    client: TestClient, headers: dict[str, str]
+) -> None:
+    assert client.get("/health", headers=headers).status_code == 403
+    with (
+        pytest.raises(WebSocketDisconnect) as closed,
+        client.websocket_connect(FEED, headers=headers),
+    ):
+        pass
+    assert closed.value.code == 1008
+
+
+def test_other_machines_are_refused() -> None:
+    scope = {"client": ("192.0.2.7", 40000), "headers": [(b"host", b"127.0.0.1:8501")]}
+    assert refusal(scope) == "only this machine may connect"
+    assert refusal({**scope, "client": ("127.0.0.1", 40000)}) is None
+    assert refusal({**scope, "client": None}) is not None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "localhost", "127.8.8.8"])
+def test_loopback_in_its_spellings(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "192.168.1.2", "localhost.example", "127.1"])
+def test_everything_else_is_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", None])
+def test_a_server_that_others_could_reach_does_not_start(
+    listens_on: Any, address: str | None
+) -> None:
+    listens_on(address)
+    with pytest.raises(SystemExit, match="refused until keys exist"):
+        server.refuse_other_addresses()
+    with pytest.raises(BindError, match="refused until keys exist"), TestClient(make_app()):
+        pass
+    assert server.current() is None
+
+
+def test_an_uploaded_file_is_gone_after_its_session(client: TestClient) -> None:
+    folder = running().uploads / "one"
+    folder.mkdir()
+    path = folder / "calm.mp4"
+    path.write_bytes(b"media")
+    session = running().start_session(CaptureConfig(source=str(path), purpose="a test"))
+    running().stop_session(session)
+    assert not folder.exists()
+
+
+def test_nothing_is_left_when_the_server_ends(listens_on: Any, tmp_path: Path) -> None:
+    import psutil
+
+    listens_on("127.0.0.1")
+    with TestClient(make_app(), base_url=HERE, client=("127.0.0.1", 50000)) as client:
+        running().start_session(CaptureConfig(source="demo", purpose="a test"))
+        uploads = running().uploads
+        pids = [worker["pid"] for worker in client.get("/health").json()["workers"]]
+        assert len(pids) == 2
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not uploads.exists()
+    assert server.current() is None
+
+
+def test_with_the_demo_variable_the_demo_runs_at_once(
+    listens_on: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listens_on("127.0.0.1")
+    monkeypatch.setenv(server.DEMO_VARIABLE, "1")
+    with TestClient(make_app(), base_url=HERE):
+        session = running().session()
+        assert session is not None
+        config = running().configs[session.session]
+        assert (config.source, config.preview, config.purpose) == (
+            "demo",
+            True,
+            server.DEMO_PURPOSE,
+        )
