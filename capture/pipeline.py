@@ -241,7 +241,8 @@ class Pipeline:
     def _now_s(self) -> float:
         if not self.source.live:
             return 0.0  # lossless windows ask their streams, not the clock
-        return (self._clock.now_ns() - self.source.origin_ns) / NS_PER_S
+        now_s = (self._clock.now_ns() - self.source.origin_ns) / NS_PER_S
+        return now_s if self._end_s is None else min(now_s, self._end_s)  # no window after the end
 
     def _take(self, sample: Sample, windower: Windower) -> Iterator[Transcript]:
         windower.add(sample)

@@ -34,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(models_cli.app, name="models", help="List, fetch and verify weights and media.")
+app.add_typer(models_cli.app, name="models")
 
 Source = Annotated[
     str,
@@ -221,6 +221,31 @@ def doctor(
     from dashboard.doctor import doctor as examine
 
     raise typer.Exit(examine(json))
+
+
+@app.command()
+def bench(
+    source: Source = "demo",
+    seconds: Annotated[float, typer.Option(min=5.0, help="Length of the live part.")] = 60.0,
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    recogniser: Recogniser = "base",
+    device: Device = "auto",
+) -> None:
+    """Measure speed here: real-time factor of files, and live lag from window end to prediction."""
+    from capture.config import CaptureConfig
+    from dashboard.bench import measure, show
+
+    result = measure(CaptureConfig(source=source, recogniser=recogniser), device, seconds)
+    if json:
+        typer.echo(_json(result))
+    else:
+        show(result)
+
+
+def _json(value: object) -> str:
+    import json as format_
+
+    return format_.dumps(value, indent=2)
 
 
 def complain(error: TonalityError) -> None:

@@ -13,10 +13,10 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from dashboard.process import WorkerProcess, WorkerSpec
+from dashboard.workers import OVER, Timing, Worker, WorkerState
 from features.bus import BusAddress, Subscriber
 from features.clock import NS_PER_S, Clock, SystemClock
 from features.errors import WorkerError
@@ -26,103 +26,9 @@ from features.threads import OwnedThread
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Supervisor", "Timing", "WorkerSpec", "WorkerState"]
+__all__ = ["OVER", "Supervisor", "Timing", "WorkerSpec", "WorkerState"]
 
-OVER: Final = ("ended", "failed", "stopped")
 STOP: Final = Command("stop")
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How patient the supervisor is, all in seconds.
-
-    Attributes:
-        look_s: between two looks at the processes.
-        startup_s: until the first heartbeat that is not ``starting`` (models are loaded).
-        silent_s: without a heartbeat after that, until a worker is killed.
-        first_delay_s: before the first restart; doubled at each further one.
-        longest_delay_s: bound of that delay.
-        healthy_s: after so long a good run the delay begins anew.
-        grace_s: a worker has to stop by itself; then it is terminated.
-        terminate_s: from termination until it is killed.
-    """
-
-    look_s: float = 0.2
-    startup_s: float = 60.0
-    silent_s: float = 10.0
-    first_delay_s: float = 0.5
-    longest_delay_s: float = 30.0
-    healthy_s: float = 60.0
-    grace_s: float = 4.0
-    terminate_s: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerState:
-    """A worker for people: what it does, why, and how often it was started again.
-
-    ``state`` is what the worker says of itself (``starting``, ``running``, ``paused``), or
-    ``restarting``, ``ended``, ``failed``, ``stopped``. ``status`` is its last heartbeat, ``failure``
-    why it was last started again.
-    """
-
-    name: str
-    role: str
-    session: str
-    participant: str
-    state: str
-    detail: str
-    pid: int | None
-    restarts: int
-    memory_mib: float
-    status: Status | None
-    failure: str = ""
-
-    @property
-    def over(self) -> bool:
-        """Whether its process is gone for good; one that says ``ended`` may take a moment yet."""
-        return self.state in OVER and self.pid is None
-
-
-class _Worker:
-    """A spec through all its runs; guarded by the supervisor's lock."""
-
-    def __init__(self, spec: WorkerSpec) -> None:
-        self.spec = spec
-        self.process: WorkerProcess | None = None
-        self.pid = 0  # of the last run
-        self.state = "starting"
-        self.detail = ""
-        self.failure = ""
-        self.restarts = 0
-        self.failures = 0  # in a row, without a healthy run between
-        self.memory_mib = 0.0
-        self.status: Status | None = None
-        self.started_s = 0.0
-        self.heard_s = 0.0
-        self.due_s: float | None = None  # when to start again
-        self.killed_for = ""
-        self.stopping = False
-        self.log: tuple[str, ...] = ()
-
-    @property
-    def over(self) -> bool:
-        return self.process is None and self.state in OVER
-
-    def view(self) -> WorkerState:
-        return WorkerState(
-            name=self.spec.name,
-            role=self.spec.role,
-            session=self.spec.session,
-            participant=self.spec.participant,
-            state=self.state,
-            detail=self.detail,
-            pid=None if self.process is None else self.process.pid,
-            restarts=self.restarts,
-            memory_mib=self.memory_mib,
-            status=self.status,
-            failure=self.failure,
-        )
 
 
 class Supervisor:
@@ -139,7 +45,7 @@ class Supervisor:
         self._timing = timing or Timing()
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, Worker] = {}
         self._closed = False
         self._watcher = OwnedThread("supervisor", self._watch).start()
         atexit.register(self.close)
@@ -151,7 +57,7 @@ class Supervisor:
             known = self._workers.get(spec.name)
             if known is not None and not known.over:
                 raise WorkerError(f"worker '{spec.name}' is already running")
-            worker = _Worker(spec)
+            worker = Worker(spec)
             self._launch(worker)
             self._workers[spec.name] = worker
 
@@ -206,7 +112,7 @@ class Supervisor:
 
     # -- ending ---------------------------------------------------------------------------------
 
-    def _mark(self, worker: _Worker) -> WorkerProcess | None:
+    def _mark(self, worker: Worker) -> WorkerProcess | None:
         """From now on its end is wanted; the run to end, if there is one."""
         with self._lock:
             worker.stopping = True
@@ -215,7 +121,7 @@ class Supervisor:
                 worker.state = "stopped"
             return worker.process
 
-    def _end(self, workers: Iterable[_Worker]) -> None:
+    def _end(self, workers: Iterable[Worker]) -> None:
         """Blocks until they are gone, without the lock, so that others can go on."""
         processes = [(w, p) for w in workers if (p := self._mark(w)) is not None]
         for _, process in processes:
@@ -269,7 +175,7 @@ class Supervisor:
         if worker.process is not None and not worker.killed_for:
             worker.state, worker.detail = status.state, status.detail
 
-    def _look(self, worker: _Worker) -> None:
+    def _look(self, worker: Worker) -> None:
         process = worker.process
         if process is None:
             if worker.due_s is not None and self._now_s() >= worker.due_s:
@@ -283,7 +189,7 @@ class Supervisor:
                 logger.warning("killing %s: %s", worker.spec.name, worker.killed_for)
                 process.kill()
 
-    def _complaint(self, worker: _Worker) -> str:
+    def _complaint(self, worker: Worker) -> str:
         limit = worker.spec.memory_limit_mib
         if limit is not None and worker.memory_mib > limit:
             return f"used {worker.memory_mib:.0f} MiB of memory; the limit is {limit:.0f}"
@@ -298,7 +204,7 @@ class Supervisor:
         patience = self._timing.silent_s
         return f"silent for {patience:.0f} s" if now_s - worker.heard_s > patience else ""
 
-    def _exited(self, worker: _Worker, process: WorkerProcess) -> None:
+    def _exited(self, worker: Worker, process: WorkerProcess) -> None:
         code = process.exit_code()
         process.release()
         worker.process, worker.memory_mib = None, 0.0
@@ -315,7 +221,7 @@ class Supervisor:
         else:
             self._died(worker, worker.killed_for or f"exited with {code}: {last_line}".rstrip(": "))
 
-    def _died(self, worker: _Worker, reason: str) -> None:
+    def _died(self, worker: Worker, reason: str) -> None:
         now_s = self._now_s()
         worker.detail = worker.failure = reason
         if not worker.spec.restart:
@@ -332,14 +238,14 @@ class Supervisor:
         worker.state, worker.due_s = "restarting", now_s + delay_s
         logger.warning("worker %s: %s; starting again in %.1f s", worker.spec.name, reason, delay_s)
 
-    def _relaunch(self, worker: _Worker) -> None:
+    def _relaunch(self, worker: Worker) -> None:
         worker.restarts += 1
         try:
             self._launch(worker)
         except WorkerError as error:
             self._died(worker, str(error))
 
-    def _launch(self, worker: _Worker) -> None:
+    def _launch(self, worker: Worker) -> None:
         worker.started_s = self._now_s()
         worker.due_s, worker.killed_for, worker.status = None, "", None
         worker.process = WorkerProcess(worker.spec, self._address, self._timing.grace_s)
@@ -347,7 +253,7 @@ class Supervisor:
         worker.state, worker.detail = "starting", ""
         logger.info("worker %s is process %d", worker.spec.name, worker.process.pid)
 
-    def _worker(self, name: str) -> _Worker:
+    def _worker(self, name: str) -> Worker:
         worker = self._workers.get(name)
         if worker is None:
             raise WorkerError(f"there is no worker '{name}'")

@@ -74,20 +74,53 @@ class Watcher:
         return self._session in worker
 
 
+def wait_for_inference(runtime: Runtime, limit_s: float = 120.0) -> None:
+    """Return when windows can be scored, so that none of a session's first ones is lost.
+
+    Raises :class:`WorkerError` with the worker's own reason where it fails.
+    """
+    deadline = time.monotonic() + limit_s
+    with closing(Subscriber(runtime.address, ["status"])) as subscriber:
+        while time.monotonic() < deadline:
+            subscriber.receive(WAIT_S)
+            for state in runtime.states():
+                if state.role == "inference" and state.state == "running":
+                    return
+                if state.role == "inference" and state.state == "failed":
+                    raise WorkerError(f"{state.name}: {state.detail}")
+    raise WorkerError(f"the inference worker was not ready within {limit_s:.0f} s")
+
+
 def watch(config: CaptureConfig, as_json: bool, device: str, duration_s: float | None) -> None:
     """Run a session and show it until it ends, ``duration_s`` are over, or Ctrl-C."""
     runtime = Runtime(device=device)
     try:
         runtime.start()
+        wait_for_inference(runtime)
         watcher = Watcher(runtime, runtime.start_session(config))
         if as_json:
             _lines(watcher, duration_s)
         else:
             _table(watcher, config, duration_s)
+        _report_losses(watcher.status)
     except KeyboardInterrupt:
         return
     finally:
         runtime.close()
+
+
+def losses(status: Status | None) -> dict[str, int]:
+    """What a capture worker had to skip or drop, by name."""
+    counts = {} if status is None else status.counters
+    return {k: v for k, v in counts.items() if v and ("skip" in k or "drop" in k)}
+
+
+def _report_losses(status: Status | None) -> None:
+    """Say at the end what was lost on the way, so that nobody takes the curve for the whole."""
+    lost = losses(status)
+    if lost:
+        named = ", ".join(f"{name} {count}" for name, count in lost.items())
+        sys.stderr.write(f"this machine fell behind: {named}\n")
 
 
 def _lines(watcher: Watcher, duration_s: float | None) -> None:
@@ -155,6 +188,5 @@ def _caption(status: Status | None) -> str:
         f"{name} {lamp.state}{' (' + lamp.why + ')' if lamp.why else ''}"
         for name, lamp in status.lamps.items()
     )
-    drops = {k: v for k, v in status.counters.items() if v and ("skip" in k or "drop" in k)}
-    dropped = "   " + ", ".join(f"{k} {v}" for k, v in drops.items()) if drops else ""
+    dropped = "".join(f"   {name} {count}" for name, count in losses(status).items())
     return f"{status.state}   {lamps}{dropped}"

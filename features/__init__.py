@@ -5,3 +5,8 @@ ZeroMQ bus, the assets (weights and media with their hashes), the extractors of 
 speech, and the windower that puts their streams on one clock.
 May import: nothing of ours. Every other room may import this one.
 """
+
+import os
+
+# Read when the library is loaded, so it must stand before; our pinned release sends nothing anyway.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

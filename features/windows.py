@@ -254,6 +254,6 @@ class Windower:
         rate_hz = self.spec.stream(specs.VOICE).rate_hz
         return Ages(
             text=None if word_s is None else end_s - word_s,
-            voice=(len(speech) - 1 - heard[-1]) / rate_hz if len(heard) else None,
+            voice=float(len(speech) - 1 - heard[-1]) / rate_hz if len(heard) else None,
             face=None if face_s is None else end_s - face_s,
         )

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import spec as specs
+from features import wire
 from features.messages import Window
 from features.samples import (
     ActivityChunk,
@@ -212,3 +213,12 @@ def test_memory_stays_bounded_over_an_hour_of_faces() -> None:
         cutter.advance(math.inf)
     assert len(cutter._face._times) < 20
     assert len(cutter._open) < 4
+
+
+def test_every_window_fits_the_wire() -> None:
+    for window in run_lossless(media(3.0), 3.0):
+        frames = wire.encode(window, "test", 0)
+        _, back = wire.decode([bytes(f) for f in frames])
+        assert isinstance(back, Window)
+        same(window, back)
+        assert back.age_s == window.age_s
