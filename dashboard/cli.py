@@ -47,6 +47,9 @@ Device = Annotated[str, typer.Option(help="Where the network runs: auto, cuda, m
 Recogniser = Annotated[
     str, typer.Option(help="Speech recogniser: 'base', or 'tiny.en' for weak machines.")
 ]
+Width = Annotated[int, typer.Option(min=16, help="Wished width of the camera's picture.")]
+Height = Annotated[int, typer.Option(min=16, help="Wished height of the camera's picture.")]
+Fps = Annotated[float, typer.Option(min=1, max=240, help="Wished pictures per second.")]
 Picture = Annotated[bool, typer.Option("--picture/--no-picture", help="Use the picture.")]
 Sound = Annotated[bool, typer.Option("--sound/--no-sound", help="Use the sound.")]
 Words = Annotated[bool, typer.Option("--words/--no-words", help="Recognise words in the sound.")]
@@ -77,6 +80,9 @@ def run(
     recogniser: Recogniser = "base",
     language: Language = "en",
     device: Device = "auto",
+    width: Width = 640,
+    height: Height = 480,
+    fps: Fps = 30.0,
     purpose: Annotated[str, typer.Option(help="Why this is watched; kept with the session.")] = "",
 ) -> None:
     """Watch a source live, without a browser.
@@ -96,6 +102,9 @@ def run(
         words=words,
         recogniser=recogniser,
         language=language,
+        width=width,
+        height=height,
+        fps=fps,
         purpose=purpose,
     )
     watch(config, json, device, duration)
@@ -198,17 +207,14 @@ def devices() -> None:
     from capture.devices import list_devices
 
     found = list_devices()
-    table = Table(title="Devices")
-    for column in ("source", "name", "notes"):
-        table.add_column(column)
-    for camera in found.cameras:
-        table.add_row(f"webcam:{camera.index}", camera.name, "")
-    for microphone in found.microphones:
-        notes = f"{microphone.channels} channels, {microphone.rate_hz:.0f} Hz"
-        default = ", the default" if microphone.default else ""
-        table.add_row(f"microphone:{microphone.index}", microphone.name, notes + default)
     console = Console()
-    console.print(table)
+    if found.rows():
+        table = Table("source", "name", "details", title="Devices")
+        for row in found.rows():
+            table.add_row(*row)
+        console.print(table)
+    else:
+        console.print("No camera and no microphone found; --source demo and files need neither.")
     for problem in found.problems:
         console.print(problem)
 
