@@ -15,7 +15,8 @@ from typing import Final
 
 import zmq
 
-from features.bus import (
+from features.errors import BindError, WorkerError
+from features.sockets import (
     MAX_FRAMES,
     MAX_TOPIC_BYTES,
     READY,
@@ -24,7 +25,6 @@ from features.bus import (
     receive_frames,
     require_loopback,
 )
-from features.errors import BindError, WorkerError
 from features.threads import OwnedThread
 
 logger = logging.getLogger(__name__)

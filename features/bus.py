@@ -4,13 +4,12 @@ Every message travels as ``[topic, header, body, buffer ...]`` through :mod:`fea
 topic is ``type/session/participant`` (for :class:`Status`: ``status/session/worker``).
 
 Each type has a socket of its own, because the high-water mark is the drop policy: what a type may
-pile up is declared in ``QUEUED``, and previews can never push out predictions. What the socket
+pile up is declared in ``sockets.QUEUED``, and previews can never push out predictions. What the socket
 refuses is counted by the publisher; what a slow reader misses shows as gaps in the numbers.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import secrets
 import threading
@@ -18,36 +17,29 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
-from urllib.parse import urlsplit
 
-import msgspec
 import zmq
 
 from features import wire
-from features.errors import BindError, MessageError
-from features.messages import AnyMessage, Status
+from features.errors import MessageError
+from features.messages import AnyMessage
+from features.sockets import (
+    CONNECT_S,
+    KINDS,
+    MAX_TOPIC_BYTES,
+    MAX_TOPICS,
+    QUEUED,
+    READY,
+    BusAddress,
+    connect,
+    open_socket,
+    receive_frames,
+    topic_of,
+)
+
+__all__ = ["BusAddress", "Publisher", "Received", "Subscriber"]
 
 logger = logging.getLogger(__name__)
-
-# Messages that may wait in a publisher's socket before it refuses more. Previews age at once, so
-# few. Windows age too, but a pass of the recogniser revises all that it touches in one burst.
-# Predictions and states matter in order, so many.
-QUEUED: Final = {"window": 64, "prediction": 256, "preview": 3, "transcript": 64, "status": 64}
-KINDS: Final = tuple(QUEUED)
-MAX_FRAME_BYTES: Final = max(wire.MAX_BODY_BYTES, wire.MAX_BUFFER_BYTES)
-MAX_FRAMES: Final = wire.MAX_BUFFERS + 3
-MAX_TOPIC_BYTES: Final = 1024
-MAX_TOPICS: Final = 4096  # topics remembered for numbering and for gaps
-READY: Final = "ready/"  # the broker answers a subscription to this prefix with one frame
-CONNECT_S: Final = 3.0
-
-
-class BusAddress(msgspec.Struct, frozen=True):
-    """Where publishers and subscribers connect: ``tcp://127.0.0.1:PORT`` each."""
-
-    publish: str
-    subscribe: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,59 +49,6 @@ class Received:
     topic: str
     header: wire.Header
     message: AnyMessage
-
-
-def topic_of(message: AnyMessage) -> str:
-    """``type/session/participant``; raises :class:`MessageError` for names that break topics."""
-    kind = str(message.__struct_config__.tag)
-    name = message.worker if isinstance(message, Status) else message.participant
-    for part in (message.session, name):
-        if "/" in part or not part.isprintable():
-            raise MessageError(f"{part!r} cannot be part of a topic: printable, without '/'")
-    topic = f"{kind}/{message.session}/{name}"
-    if len(topic.encode()) > MAX_TOPIC_BYTES:
-        raise MessageError(f"topic {topic[:40]}... is longer than {MAX_TOPIC_BYTES} bytes")
-    return topic
-
-
-def require_loopback(host: str) -> None:
-    """Raise :class:`BindError` for anything but a numeric loopback address."""
-    try:
-        allowed = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        allowed = False
-    if not allowed:
-        raise BindError(
-            f"address '{host}' is not loopback: refused until keys exist, use 127.0.0.1"
-        )
-
-
-def open_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, hwm: int) -> zmq.Socket[bytes]:
-    """A socket that neither lingers nor takes more than the wire allows."""
-    socket = context.socket(kind)
-    socket.linger = 0
-    socket.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-    socket.set_hwm(hwm)
-    return socket
-
-
-def receive_frames(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
-    """One message without waiting, ``None`` where none is there; frames beyond the limit are lost."""
-    try:
-        frame = socket.recv(zmq.NOBLOCK, copy=False)
-    except zmq.Again:
-        return None
-    frames = [frame]
-    while frame.more:
-        frame = socket.recv(zmq.NOBLOCK, copy=False)  # parts of a message arrive together
-        if len(frames) <= MAX_FRAMES:  # one too many is kept, so that the message is refused
-            frames.append(frame)
-    return frames
-
-
-def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
-    require_loopback(urlsplit(endpoint).hostname or "")
-    socket.connect(endpoint)
 
 
 class Publisher:
@@ -140,7 +79,7 @@ class Publisher:
             for kind in kinds:
                 self._sockets[kind] = socket = open_socket(self._context, zmq.XPUB, QUEUED[kind])
                 socket.set(zmq.XPUB_NODROP, 1)  # a full socket refuses, so that we can count
-                _connect(socket, address.publish)
+                connect(socket, address.publish)
             self._wait(connect_s)
         except BaseException:
             self.close()
@@ -233,7 +172,7 @@ class Subscriber:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = open_socket(self._context, zmq.SUB, hwm)
         try:
-            _connect(self._socket, address.subscribe)
+            connect(self._socket, address.subscribe)
             for kind in kinds:
                 if kind not in QUEUED:
                     raise MessageError(

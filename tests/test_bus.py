@@ -15,17 +15,10 @@ from msgspec.structs import replace
 
 from features import wire
 from features.broker import MAX_KEPT, Broker
-from features.bus import (
-    MAX_FRAME_BYTES,
-    QUEUED,
-    BusAddress,
-    Publisher,
-    Received,
-    Subscriber,
-    topic_of,
-)
+from features.bus import BusAddress, Publisher, Received, Subscriber
 from features.errors import BindError, MessageError, WorkerError
 from features.messages import AnyMessage, Prediction, Window
+from features.sockets import MAX_FRAME_BYTES, QUEUED, topic_of
 
 
 @dataclass
