@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from capture.decoding import Media, PictureTrack, SoundTrack, probe
+from capture.decoding import PictureTrack, SoundTrack
 from capture.pictures import FrameGrid
+from capture.probing import Media, probe
 from capture.sound import CHUNK, SoundLine
 from capture.source import SAMPLE_RATE_HZ, End, Item, Sound, Source
 from features.clock import NS_PER_S, Clock, SystemClock

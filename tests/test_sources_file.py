@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from sources_media import HandClock, due_s, pictures, read_all, samples, tone, write_media
 
-from capture.decoding import Media, Timeline
+from capture.decoding import Timeline
 from capture.file import FileSource
+from capture.probing import Media
 from capture.source import End, Sound
 from features.errors import SourceError
 
@@ -247,6 +248,12 @@ def test_stamps_that_cannot_be_true_go_on_from_the_last() -> None:
     timeline = Timeline(Media(Path("x"), 0, None, start_s=10.0, duration_s=5.0))
     placed = [timeline.place(s, 0.1) for s in (10.0, None, 10.2, 9_999.0, 9_999.1, 0.0, 0.1)]
     assert placed == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+
+
+def test_a_leap_of_hours_is_not_believed() -> None:
+    timeline = Timeline(Media(Path("x"), 0, None, start_s=0.0, duration_s=1e9))
+    placed = [timeline.place(s, 0.1) for s in (0.0, 500.0, 90_000.0, 90_000.1)]
+    assert placed == pytest.approx([0.0, 500.0, 500.1, 500.2])
 
 
 def test_negative_stamps_stay_before_zero() -> None:
