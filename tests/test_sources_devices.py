@@ -115,3 +115,12 @@ def test_unknown_and_ambiguous_microphones(three: None, monkeypatch: pytest.Monk
     monkeypatch.setattr(portaudio, "microphones", list)
     with pytest.raises(SourceError, match="there is no microphone "):
         portaudio.find("")
+
+
+def test_the_own_rate_comes_first_and_16_khz_last() -> None:
+    def formats(channels: int, rate_hz: int) -> list[tuple[int, int]]:
+        return portaudio._formats(Microphone(0, "m", channels, rate_hz))
+
+    assert formats(1, 48_000) == [(48_000, 1), (16_000, 1)]
+    assert formats(4, 44_100) == [(44_100, 1), (44_100, 2), (44_100, 4), (16_000, 1)]
+    assert formats(1, 16_000) == [(16_000, 1)]

@@ -167,7 +167,7 @@ def test_speech_through_a_real_sound_server(
     server: SoundServer, tmp_path: Path, speech: tuple[Path, np.ndarray]
 ) -> None:
     wav, spoken = speech
-    recorder = Recorder(server, tmp_path / "heard.npy")
+    recorder = Recorder(server, tmp_path / "heard.npy", "default")
     try:
         recorder.until("quiet")
         server.play(wav)
