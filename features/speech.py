@@ -152,11 +152,12 @@ class SpeechExtractor:
             return False
         began = time.perf_counter()
         start, end = step.start * FRAME - self._first, step.end * FRAME - self._first
-        encoding = self._recogniser.encode(self._sound[start:end])
+        samples = self._sound[start:end]
+        encoding = self._recogniser.encode(samples)
         self._pool(encoding, step)
         if self._decodes:
             start_s = self._time_s(step.start)
-            self._words.look(encoding, step.utterance, start_s, step.commit)
+            self._words.look(samples, encoding, step.utterance, start_s, step.commit)
             if step.cut is not None:
                 self._words.cut(self._time_s(step.cut))
             self._stable_until_s = max(self._stable_until_s, self._words.last_end_s)

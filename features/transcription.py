@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from features.agreement import StablePrefix, bare
-from features.recogniser import Encoding, HeardWord, Hypothesis, Recogniser
+from features.recogniser import SAMPLE_RATE_HZ, Encoding, HeardWord, Hypothesis, Recogniser
 from features.samples import Counters, Word
 from features.utterance import SpeechTrack
 
@@ -14,7 +16,7 @@ NO_SPEECH = 0.6  # Whisper's own thresholds for "nobody spoke" and "runs in circ
 LOG_PROBABILITY = -1.0
 COMPRESSION = 2.4
 LOOP_WORDS = 6  # a loop is at least this many words long and goes round at least three times
-UNHEARD_S = 0.6  # speech after the last stable word that must give words
+UNTOLD_S = 0.8  # speech after the last word that must give words
 MARGIN_S = 0.1  # the recogniser's word times are no more exact than this
 
 
@@ -38,13 +40,20 @@ class Transcription:
         self._stable: list[Word] = []
         self.last_end_s = 0.0  # end of the last stable word
 
-    def look(self, encoding: Encoding, utterance: int, start_s: float, commit: bool) -> None:
-        """Decode a window that begins at ``start_s``; ``commit`` leaves nothing tentative."""
+    def look(
+        self,
+        samples: np.ndarray,
+        encoding: Encoding,
+        utterance: int,
+        start_s: float,
+        commit: bool,
+    ) -> None:
+        """Decode a window of ``samples (n,)`` from ``start_s`` on; ``commit`` leaves none tentative."""
         if utterance != self._utterance:
             self._utterance = utterance
             self._context = []
             self._spoken = self._language or self._recogniser.detect_language(encoding)
-        words = self._decode(encoding, start_s)
+        words = self._decode(samples, encoding, start_s)
         self._settle(self._agreement.commit(words) if commit else self._agreement.update(words))
 
     def cut(self, cut_s: float) -> None:
@@ -70,21 +79,24 @@ class Transcription:
         """No later stable word may start before ``floor_s``."""
         self.last_end_s = max(self.last_end_s, floor_s)
 
-    def _decode(self, encoding: Encoding, start_s: float) -> list[HeardWord]:
+    def _decode(self, samples: np.ndarray, encoding: Encoding, start_s: float) -> list[HeardWord]:
         """New words in the window, after the stable ones."""
         prefix = [token for word in self._context for token in word.tokens]
         words = self._believe(self._recogniser.decode(encoding, self._spoken, prefix), start_s)
+        told_s = words[-1].end_s if words else self.last_end_s
         end_s = start_s + encoding.seconds
-        if (
-            words
-            or not prefix
-            or self._speech.speech_s(max(start_s, self.last_end_s), end_s) < UNHEARD_S
-        ):
-            return words
-        # The decoder thinks all was said where plainly more was: listen anew, without the prefix.
-        self._counters.add("prefixes_dropped")
-        words = self._believe(self._recogniser.decode(encoding, self._spoken), start_s)
-        return [word for word in words if _middle(word) >= self.last_end_s]
+        told = told_s <= start_s or self._speech.speech_s(told_s, end_s) < UNTOLD_S
+        return words if told else words + self._tail(samples, start_s, told_s)
+
+    def _tail(self, samples: np.ndarray, start_s: float, from_s: float) -> list[HeardWord]:
+        """Words after ``from_s``, where the decoder ended although more was plainly said.
+
+        It does so after a sentence with a pause or a change of voice behind it.
+        """
+        self._counters.add("tails")
+        rest = samples[int((from_s - start_s) * SAMPLE_RATE_HZ) :]
+        heard = self._recogniser.decode(self._recogniser.encode(rest), self._spoken)
+        return self._believe(heard, from_s)
 
     def _settle(self, words: Sequence[HeardWord]) -> None:
         for heard in words:
