@@ -1,7 +1,7 @@
 """A capture worker whose conversation is written down: real messages, no camera and no models.
 
-What the source names decides what happens: ``calm`` goes on for ever; ``fast`` does so at fifty
-times the speed; ``short`` ends after twelve windows; ``broken`` refuses; ``faceless`` loses the face.
+What the source names decides what happens: ``calm`` goes on for ever; ``fast`` does so at a
+hundred times the speed; ``short`` ends after twelve windows; ``broken`` refuses; ``faceless`` loses the face.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def main(harness: Harness) -> None:
     if what(config) == "broken":
         raise SourceError("webcam:7: no such camera; 'tonality devices' lists those there are")
     script = Script(config)
-    speed = 50.0 if what(config) == "fast" else 1.0
+    speed = 100.0 if what(config) == "fast" else 1.0
     state, seq = "running", 0
     ticks_per_hop = 5 if speed == 1.0 else 1
     while not harness.stop.is_set():

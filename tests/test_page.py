@@ -1,0 +1,247 @@
+"""The page in a real headless Chromium, over the real server, with scripted workers behind it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.browser import (
+    DEADLINE_MS,
+    PageServer,
+    chromium,
+    counters,
+    eventually,
+    open_page,
+    wait_counter,
+    wait_state,
+)
+
+expect.set_options(timeout=DEADLINE_MS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+    server = PageServer(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, server: PageServer) -> Iterator[Page]:
+    page = open_page(context, server.url)
+    yield page
+    assert page.errors == []  # type: ignore[attr-defined]
+    if page.get_by_role("button", name="Stop").count():
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
+
+
+def choose_purpose(page: Page) -> None:
+    page.get_by_role("combobox", name="Purpose").click()
+    page.get_by_role("option", name="Trying it out on myself").click()
+
+
+def start_demo(page: Page) -> None:
+    choose_purpose(page)
+    page.get_by_role("button", name="Start", exact=True).click()
+    wait_state(page, "running")
+
+
+def start_file(page: Page, path: Path) -> None:
+    page.get_by_text("Video or sound file").click()
+    page.get_by_label("or its path on this machine").fill(str(path))
+    page.keyboard.press("Enter")
+    choose_purpose(page)
+    page.get_by_role("button", name="Start", exact=True).click()
+
+
+def painted(page: Page, name: str) -> dict[str, Any]:
+    """Sum of a canvas's pixels and how many of them have a colour (not grey)."""
+    script = """
+    name => {
+      const canvas = window.tonality.live.part(name);
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      let sum = 0, coloured = 0;
+      for (let i = 0; i < data.length; i += 4) {
+        sum = (sum * 31 + data[i] + 3 * data[i + 1] + 7 * data[i + 2] + data[i + 3]) % 1000000007;
+        const spread = Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]);
+        if (spread > 60 && data[i + 3] > 128) coloured += 1;
+      }
+      return { sum, coloured };
+    }
+    """
+    return dict(page.evaluate(script, name))
+
+
+def test_with_nothing_running_the_page_says_what_to_do(page: Page) -> None:
+    wait_state(page, "none")
+    expect(page.get_by_test_id("hint")).to_contain_text("press Start")
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_disabled()
+    expect(page.get_by_text("Say what it is for, then press Start")).to_be_visible()
+    expect(page.get_by_text("Tell everyone who can be seen or heard")).to_be_visible()
+    choose_purpose(page)
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_enabled()
+    assert page.outside == []  # type: ignore[attr-defined]
+
+
+def test_the_demo_from_start_to_stop(page: Page, server: PageServer) -> None:
+    start_demo(page)
+    expect(page.get_by_text("Monitoring is on")).to_be_visible()
+    expect(page.get_by_text("Purpose: Trying it out on myself")).to_be_visible()
+    wait_counter(page, "points", 8)
+    wait_counter(page, "previews", 5)
+    expect(page.get_by_test_id("score")).to_contain_text(".")
+    expect(page.get_by_test_id("words")).to_contain_text("must say")
+    expect(page.get_by_test_id("lag")).to_contain_text("0.28 s")
+    for lamp in ("text", "voice", "face"):
+        expect(page.get_by_test_id(f"lamp-{lamp}")).to_have_attribute("data-state", "present")
+    assert painted(page, "curve")["coloured"] > 500
+    assert painted(page, "preview")["coloured"] > 500
+    runs = counters(page)["runs"]
+    before = painted(page, "curve")["sum"], counters(page)
+    wait_counter(page, "points", before[1]["points"] + 4)
+    assert painted(page, "curve")["sum"] != before[0]
+    after = counters(page)
+    assert after["runs"] == runs  # the script is at rest
+    assert after["drawn"] - before[1]["drawn"] > 10
+    page.get_by_role("button", name="Stop").click()
+    wait_state(page, "stopped")
+    expect(page.get_by_test_id("banner")).to_contain_text("Stopped")
+    eventually(lambda: server.workers() == [])
+    assert page.outside == []  # type: ignore[attr-defined]
+
+
+def test_space_pauses_and_goes_on(page: Page) -> None:
+    start_demo(page)
+    page.get_by_test_id("live").focus()
+    page.keyboard.press(" ")
+    wait_state(page, "paused")
+    expect(page.get_by_test_id("hint")).to_contain_text("space bar")
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    expect(page.get_by_test_id("score")).to_have_text("–")
+    page.get_by_test_id("live").focus()
+    page.keyboard.press(" ")
+    wait_state(page, "running")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_two_tabs_share_one_session(
+    page: Page, context: BrowserContext, server: PageServer
+) -> None:
+    start_demo(page)
+    pids = {worker["pid"] for worker in server.health()["workers"]}
+    second = open_page(context, server.url)
+    wait_state(second, "running")
+    wait_counter(second, "points", 4)
+    expect(second.get_by_role("button", name="Stop")).to_be_visible()
+    assert {worker["pid"] for worker in server.health()["workers"]} == pids
+    assert len(server.family()) == len(pids) == 2
+    second.close()
+
+
+def test_a_worker_that_dies_is_said_and_comes_back(page: Page, server: PageServer) -> None:
+    start_demo(page)
+    wait_counter(page, "points", 3)
+    (worker,) = server.workers()
+    os.kill(worker["pid"], signal.SIGKILL)
+    expect(page.get_by_test_id("banner")).to_contain_text("being restarted")
+    eventually(lambda: server.workers()[0]["state"] == "running")
+    wait_state(page, "running")
+    wait_counter(page, "points", 2)
+    expect(page.get_by_test_id("banner")).to_be_hidden()
+    expect(page.get_by_test_id("workers")).to_contain_text("1 restart")
+
+
+def test_a_source_that_fails_says_why_in_one_line(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(b"")
+    start_file(page, path)
+    wait_state(page, "failed")
+    expect(page.get_by_test_id("banner")).to_contain_text("no such camera")
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
+
+
+def test_a_path_that_is_not_there_is_said_before_the_start(page: Page, tmp_path: Path) -> None:
+    page.get_by_text("Video or sound file").click()
+    page.get_by_label("or its path on this machine").fill(str(tmp_path / "nothing.mp4"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("There is no file")).to_be_visible()
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_disabled()
+
+
+def test_a_file_that_ends_says_so_and_can_be_started_again(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "short.mp4"
+    path.write_bytes(b"")
+    start_file(page, path)
+    wait_state(page, "ended")
+    expect(page.get_by_test_id("banner")).to_contain_text("source is over")
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
+    assert counters(page)["points"] == 12
+
+
+def test_what_is_not_seen_is_said(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "faceless.mp4"
+    path.write_bytes(b"")
+    start_file(page, path)
+    wait_state(page, "running")
+    lamp = page.get_by_test_id("lamp-face")
+    expect(lamp).to_have_attribute("data-state", "missing")
+    expect(lamp).to_contain_text("no face")
+    expect(page.get_by_test_id("quality")).to_have_text("no face")
+
+
+def test_more_than_ten_minutes_stay_within_bounds(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "fast.mp4"
+    path.write_bytes(b"")
+    start_file(page, path)
+    page.wait_for_function("() => (window.tonality.live.strip?.newest ?? 0) > 640")
+    page.get_by_role("button", name="10 min").click()
+    page.wait_for_function("() => (window.tonality.live.strip?.newest ?? 0) > 900")
+    kept = counters(page)
+    assert kept["points"] <= 1201
+    assert kept["words"] <= 1500
+    assert kept["runs"] <= 12
+
+
+def test_the_page_follows_the_theme_of_the_system(browser: Browser, server: PageServer) -> None:
+    for scheme, dark in (("dark", True), ("light", False)):
+        context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+        page = open_page(context, server.url)
+        page.wait_for_function("d => window.tonality.live.palette.dark === d", arg=dark)
+        context.close()
+
+
+def test_a_server_that_goes_away_is_said_and_leaves_no_process(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    server = PageServer(tmp_path, TONALITY_DEMO="1")
+    page = open_page(context, server.url)
+    wait_state(page, "running")
+    family = server.family()
+    assert len(family) == 2
+    server.close()
+    wait_state(page, "offline")
+    expect(page.get_by_test_id("banner")).to_contain_text("does not answer")
+    assert not any(process.is_running() for process in family)
+    assert server.process.returncode is not None
+    assert not psutil.pid_exists(server.process.pid)
