@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 JITTER_S = 0.05  # sound runs by its sample count while its stamps agree to this much
 RESET_S = 1.0  # stamps that jump back by more, or beyond the file's end, are not believed
+LONGEST_FRAME_S = 10.0  # a longer one is damage
 LEAP_S = 600.0  # nor those that jump ahead by more: nobody waits through hours of made-up silence
 
 
@@ -86,11 +87,11 @@ class PictureTrack:
         with open_container(self._media.path) as container:
             stream = container.streams[track]
             stream.thread_type = "AUTO"
-            frame_s = float(1 / stream.average_rate) if stream.average_rate else DEFAULT_FRAME_S
+            usual_s = float(1 / stream.average_rate) if stream.average_rate else DEFAULT_FRAME_S
             aspect = float(stream.sample_aspect_ratio or 1) or 1.0
             last_s = -1.0
             for frame in frames(container, track, self._counts):
-                duration_s = float(frame.duration * frame.time_base) if frame.duration else frame_s
+                duration_s = _lasting(frame, usual_s)
                 time_s = timeline.place(frame.time, duration_s)
                 if time_s < 0 or time_s <= last_s:
                     self._counts.add("pictures out of order")
@@ -99,6 +100,12 @@ class PictureTrack:
                 self.end_s = time_s + duration_s
                 if self._grid.take(self._offset_s + time_s):
                     yield Picture(self._offset_s + time_s, upright(frame, aspect))
+
+
+def _lasting(frame: Any, usual_s: float) -> float:
+    """Seconds that a frame is shown; where neither it nor the stream says so believably, a guess."""
+    stated_s = float(frame.duration * frame.time_base) if frame.duration else usual_s
+    return next((s for s in (stated_s, usual_s) if s <= LONGEST_FRAME_S), DEFAULT_FRAME_S)
 
 
 def upright(frame: Any, aspect: float = 1.0) -> np.ndarray:
