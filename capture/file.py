@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import av.error
+
 from capture.decoding import PictureTrack, SoundTrack
 from capture.pictures import FrameGrid
 from capture.probing import Media, probe
@@ -61,7 +63,7 @@ class FileSource(Source):
         if self._items is None:
             raise SourceError(f"{self.name}: read before it was opened")
         if self._next is None:
-            self._next = next(self._items)
+            self._next = self._decode(self._items)
         if self.live and not self._wait(self._next, timeout_s):
             return None
         item = self._next
@@ -84,6 +86,14 @@ class FileSource(Source):
     def dropped(self) -> dict[str, int]:
         """Broken packets and pictures whose stamps go back."""
         return dict(self._counts.counts)
+
+    def _decode(self, items: Iterator[Item]) -> Item:
+        try:
+            return next(items)
+        except StopIteration:
+            raise SourceError(f"{self.name}: cannot be read any further") from None
+        except av.error.FFmpegError as error:
+            raise SourceError(f"{self.name}: cannot be decoded ({error.strerror})") from error
 
     def _wait(self, item: Item, timeout_s: float) -> bool:
         if not self._origin_ns:

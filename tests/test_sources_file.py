@@ -337,6 +337,19 @@ def test_half_a_file(tmp_path: Path) -> None:
     assert "not a media file" in refusal(tmp_path / "half.mp4")
 
 
+def test_a_file_of_which_nothing_can_be_decoded(tmp_path: Path) -> None:
+    data = bytearray(write_media(tmp_path / "a.mp4", TENTHS, codec="libx264").read_bytes())
+    start = data.index(b"mdat") + 4
+    end = data.index(b"moov") - 4
+    data[start:end] = b"\xff" * (end - start)
+    (tmp_path / "noise.mp4").write_bytes(data)
+    with fast(tmp_path / "noise.mp4") as source:
+        for reason in ("nothing in it could be decoded", "cannot be read any further"):
+            with pytest.raises(SourceError, match=reason):
+                source.read(0.0)
+        assert source.dropped["broken packets"] > 0
+
+
 def test_a_path_that_may_not_be_read(tmp_path: Path) -> None:
     path = write_media(tmp_path / "a.mkv", TENTHS)
     path.chmod(0)
