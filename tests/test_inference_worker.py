@@ -194,6 +194,14 @@ def start_worker(address: BusAddress, **config: str) -> subprocess.Popen[bytes]:
     return process
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait(5)
+    for pipe in (process.stdin, process.stderr):
+        assert pipe is not None
+        pipe.close()
+
+
 def test_the_process_scores_what_comes_over_the_bus_and_ends_with_its_input(
     assets: Assets,
 ) -> None:
@@ -223,8 +231,7 @@ def test_the_process_scores_what_comes_over_the_bus_and_ends_with_its_input(
         assert process.wait(20) == 0
         listener.wait(Status, state="ended")
     finally:
-        process.kill()
-        process.communicate(timeout=5)
+        end(process)
         publisher.close()
         listener.close()
         broker.close()
@@ -239,6 +246,5 @@ def test_a_checkpoint_that_is_not_there_ends_the_process_with_one_line() -> None
         last = process.stderr.read().decode().strip().splitlines()[-1]
         assert last.startswith("no checkpoint in /nowhere")
     finally:
-        process.kill()
-        process.communicate(timeout=5)
+        end(process)
         broker.close()
