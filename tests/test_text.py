@@ -9,7 +9,6 @@ import onnxruntime
 import pytest
 import torch
 
-from features.assets import Assets
 from features.errors import AssetError, CheckpointError
 from model.text import LAYERS, MAX_TOKENS, TextEncoder, masked_mean
 
@@ -22,18 +21,13 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def folder() -> Path:
-    return Assets(None).folder("gte-small")
+def encoder(text_folder: Path) -> TextEncoder:
+    return TextEncoder.load(text_folder)
 
 
-@pytest.fixture(scope="module")
-def encoder(folder: Path) -> TextEncoder:
-    return TextEncoder.load(folder)
-
-
-def test_hidden_states_equal_onnx_runtime(folder: Path, encoder: TextEncoder) -> None:
+def test_hidden_states_equal_onnx_runtime(text_folder: Path, encoder: TextEncoder) -> None:
     session = onnxruntime.InferenceSession(
-        str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
+        str(text_folder / "model.onnx"), providers=["CPUExecutionProvider"]
     )
     tokens = encoder.tokenize(TEXTS)
     ids, mask = tokens.ids.numpy(), tokens.mask.numpy()
@@ -81,8 +75,8 @@ def test_lower_then_upper_is_the_whole(encoder: TextEncoder) -> None:
     encoder.tunable(0)
 
 
-def test_only_the_upper_layers_learn_and_travel(folder: Path) -> None:
-    encoder = TextEncoder.load(folder)
+def test_only_the_upper_layers_learn_and_travel(text_folder: Path) -> None:
+    encoder = TextEncoder.load(text_folder)
     learning = encoder.tunable(2)
     tokens = encoder.tokenize(TEXTS)
     masked_mean(encoder(tokens.ids, tokens.mask), tokens.mask).square().sum().backward()
@@ -95,31 +89,31 @@ def test_only_the_upper_layers_learn_and_travel(folder: Path) -> None:
         changed = encoder(tokens.ids, tokens.mask)
         state = encoder.tuned_state()
         assert sum(t.numel() * t.element_size() for t in state.values()) < 7.2e6
-        again = TextEncoder.load(folder, state)
+        again = TextEncoder.load(text_folder, state)
         assert again.tuned_layers == 2
         restored = again(tokens.ids, tokens.mask)
     assert torch.allclose(restored[tokens.mask], changed[tokens.mask], atol=2e-2)
     assert not any(parameter.requires_grad for parameter in again.parameters())
 
 
-def test_tensors_that_do_not_fit_are_refused(folder: Path, encoder: TextEncoder) -> None:
+def test_tensors_that_do_not_fit_are_refused(text_folder: Path, encoder: TextEncoder) -> None:
     encoder.tunable(1)
     state = encoder.tuned_state()
     encoder.tunable(0)
     incomplete = dict(list(state.items())[1:])
     with pytest.raises(CheckpointError, match="complete upper layers"):
-        TextEncoder.load(folder, incomplete)
+        TextEncoder.load(text_folder, incomplete)
     wrong = {name: value[:1] for name, value in state.items()}
     with pytest.raises(CheckpointError, match="do not fit"):
-        TextEncoder.load(folder, wrong)
+        TextEncoder.load(text_folder, wrong)
     with pytest.raises(CheckpointError, match="complete upper layers"):
-        TextEncoder.load(folder, {"head.weight": torch.zeros(1)})
+        TextEncoder.load(text_folder, {"head.weight": torch.zeros(1)})
 
 
-def test_missing_and_foreign_files_are_named(tmp_path: Path, folder: Path) -> None:
+def test_missing_and_foreign_files_are_named(tmp_path: Path, text_folder: Path) -> None:
     with pytest.raises(AssetError, match=r"tokenizer\.json: no such file"):
         TextEncoder.load(tmp_path)
-    (tmp_path / "tokenizer.json").symlink_to(folder / "tokenizer.json")
+    (tmp_path / "tokenizer.json").symlink_to(text_folder / "tokenizer.json")
     with pytest.raises(AssetError, match=r"model\.onnx: no such file"):
         TextEncoder.load(tmp_path)
     (tmp_path / "model.onnx").write_bytes(b"not a network at all")

@@ -1,0 +1,217 @@
+"""Tuning on a small corpus: it learns, goes on after a kill as if there had been none, and reports.
+
+Run time: about 15 s.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.progress import Progress
+from safetensors.torch import load_file
+
+from model import corpora_text, text_tuning
+from model.text import TextEncoder
+from model.text_lower import LowerActivations
+from model.text_metrics import regression, three_classes, weighted_f1
+from model.tuning_plan import Protocol, batches, plan, read_texts, slope
+
+GOOD = ("great", "wonderful", "lovely", "brilliant", "excellent", "superb")
+BAD = ("awful", "terrible", "boring", "dreadful", "horrible", "stupid")
+THINGS = ("film", "story", "actor", "music", "ending", "scene", "day", "meal", "book", "trip")
+SMALL = Protocol(layers=1, phrases=40, ratings=40, batch=8, epochs=1, mosi_epochs=2, rate=3e-4)
+
+
+def sentences() -> list[tuple[str, int]]:
+    """Sixty plain sentences, +1 or -1 each."""
+    return [
+        (f"the {thing} was {word} i must say", sign)
+        for thing in THINGS
+        for sign, words in ((1, GOOD), (-1, BAD))
+        for word in words[:3]
+    ]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """All text corpora, a few rows each, in their own formats."""
+    folder = tmp_path / "data"
+    rows = sentences()
+    cut = len(rows) // 3
+    splits = ["train"] * cut + ["valid"] * cut + ["test"] * (len(rows) - 2 * cut)
+    _write(
+        folder / corpora_text.MOSI_FILE,
+        ["text", "label", "split_std"],
+        [
+            [text.upper(), 2.0 * sign, split]
+            for (text, sign), split in zip(rows, splits, strict=True)
+        ],
+    )
+    dev = {"train": "train", "valid": "dev", "test": "test"}
+    _write(
+        folder / corpora_text.SST_FILE,
+        ["split", "label5", "text"],
+        [
+            [dev[s], 2 + 2 * sign, f"honestly {text} ."]
+            for (text, sign), s in zip(rows, splits, strict=True)
+        ],
+    )
+    _write(
+        folder / corpora_text.PHRASES_FILE,
+        ["label5", "text"],
+        [[2 + 2 * sign, text.split(" i ")[0]] for text, sign in rows],
+    )
+    _write(
+        folder / corpora_text.VADER_FILE,
+        ["source", "id", "mean_rating", "text"],
+        [["tweets", i, 3.0 * sign, f"well {text}"] for i, (text, sign) in enumerate(rows)],
+    )
+    _write(
+        folder / corpora_text.MELD_FILE,
+        ["Utterance", "Sentiment", "split"],
+        [
+            [f"oh {text}", "positive" if sign > 0 else "negative", "dev" if i % 3 else "train"]
+            for i, (text, sign) in enumerate(rows)
+        ],
+    )
+    return folder
+
+
+def _write(path: Path, header: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *lines])
+
+
+class KilledError(Exception):
+    """Stands for a kill at some step."""
+
+
+def run(data: Path, out: Path, encoder: Path, die_after: int | None = None) -> list[int]:
+    """The whole command; optionally ends abruptly after so many steps. Gives the steps it advanced by:
+    the first number is what a resumed run found done."""
+    advanced: list[int] = []
+    with Progress(disable=True) as progress:
+
+        def advance(task: object, count: float = 1) -> None:
+            if progress.tasks[-1].description != "tuning":
+                return
+            advanced.append(int(count))
+            if sum(advanced) == die_after:
+                raise KilledError
+
+        progress.advance = advance  # type: ignore[method-assign,assignment]
+        text_tuning.run(data, out, encoder, SMALL, progress)
+    return advanced
+
+
+def test_it_learns_reports_and_goes_on_after_a_kill_as_if_there_had_been_none(
+    data: Path, tmp_path: Path, text_folder: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    advanced = run(data, whole, text_folder)
+    assert advanced[0] == 0
+    report = json.loads((whole / "text.json").read_text(encoding="utf-8"))
+    assert report["metrics"]["mosi_test"]["acc2_non0"] > 90
+    assert report["metrics"]["mosi_test"]["mae"] < 1.5
+    assert set(report["metrics"]) == {
+        "mosi_valid", "mosi_test", "sst_dev", "meld_dev", "vader_held_out",
+    }  # fmt: skip
+    assert set(report["data_sha256"]) == set(corpora_text.TEXT_FILES)
+    assert report["best_step"] == min(report["validation"], key=lambda point: point[1])[0]
+    tuned = load_file(whole / "text.safetensors")
+    assert {value.dtype for value in tuned.values()} == {torch.float16}
+    assert TextEncoder.load(text_folder, tuned).tuned_layers == 1
+
+    total = sum(advanced)
+    with pytest.raises(KilledError):
+        run(data, broken, text_folder, die_after=total - 2)
+    assert (broken / "state.safetensors").is_file()
+    assert not (broken / "text.safetensors").exists()
+    assert 0 < run(data, broken, text_folder)[0] <= total - 2
+    again = load_file(broken / "text.safetensors")
+    assert all(torch.equal(tuned[name], again[name]) for name in tuned)
+    second = json.loads((broken / "text.json").read_text(encoding="utf-8"))
+    assert second["metrics"] == report["metrics"]
+
+
+def test_lower_activations_are_the_encoder_s_and_kept(tmp_path: Path, text_folder: Path) -> None:
+    encoder = TextEncoder.load(text_folder)
+    encoder.tunable(2)
+    texts = [text for text, _ in sentences()[:5]] + ["yes"]
+    lower = LowerActivations.compute(encoder, texts, tmp_path)
+    hidden, mask = lower.batch([5, 0])
+    tokens = encoder.tokenize(["yes", texts[0]])
+    with torch.no_grad():
+        expected = encoder.lower(tokens.ids, tokens.mask)
+    assert torch.equal(mask, tokens.mask)
+    torch.testing.assert_close(hidden[mask], expected[mask], atol=5e-3, rtol=1e-3)
+    (kept,) = tmp_path.glob("lower-*.npz")
+    written = kept.stat().st_mtime_ns
+    again = LowerActivations.compute(encoder, texts, tmp_path)
+    assert torch.equal(again.batch([5, 0])[0], hidden)
+    assert kept.stat().st_mtime_ns == written
+    encoder.tunable(3)
+    LowerActivations.compute(encoder, texts, tmp_path)
+    assert len(list(tmp_path.glob("lower-*.npz"))) == 2, "other layers are other activations"
+
+
+def test_plan_is_deterministic_covers_everything_and_never_learns_what_it_is_judged_by(
+    data: Path,
+) -> None:
+    texts = read_texts(data, SMALL)
+    steps = plan(texts, lambda index: index % 7, SMALL)
+    assert steps == plan(read_texts(data, SMALL), lambda index: index % 7, SMALL)
+    learned = [index for step in steps for index in step.indices]
+    assert set(learned) == {*texts.general, *texts.mosi}
+    assert not {texts.samples[i].text for i in texts.valid} & {
+        texts.samples[i].text for i in learned
+    }
+    assert sum(step.judge for step in steps) == 1 + SMALL.mosi_epochs
+    assert steps[-1].judge
+    other = plan(read_texts(data, SMALL), lambda index: index % 7, Protocol(seed=5, layers=1))
+    assert other != steps
+
+
+def test_batches_hold_each_text_once_and_like_lengths_together() -> None:
+    made = batches(range(1000), lambda index: index % 40, 10, random.Random(0))
+    assert sorted(index for batch in made for index in batch) == list(range(1000))
+    spans = [max(i % 40 for i in batch) - min(i % 40 for i in batch) for batch in made]
+    assert np.mean(spans) < 3
+
+
+def test_the_rate_warms_up_and_falls() -> None:
+    rates = [slope(step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1.0)
+    assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
+    assert 0 < rates[-1] < 0.02
+
+
+def test_measures_are_the_field_s() -> None:
+    label = np.array([-2.0, 0.0, 1.0, 3.0])
+    predicted = np.array([-1.0, -0.5, 0.4, 4.0])
+    measured = regression(predicted, label)
+    assert measured["mae"] == pytest.approx((1 + 0.5 + 0.6 + 1) / 4)
+    assert measured["acc2_has0"] == 75.0
+    assert measured["acc2_non0"] == 100.0
+    assert measured["acc7"] == 50.0  # -0.5 rounds to 0, 4 is clipped to 3
+    assert regression(np.ones(4), label)["r"] == 0.0
+    from sklearn.metrics import f1_score
+
+    chance = np.random.default_rng(0)
+    truth, found = chance.integers(-1, 2, 200), three_classes(chance.normal(size=200), 0.4)
+    assert weighted_f1(found, truth) == pytest.approx(
+        100 * f1_score(truth, found, average="weighted")
+    )
+    assert set(three_classes(np.array([-0.41, -0.3, 0.0, 0.5]), 0.4)) == {-1.0, 0.0, 1.0}
