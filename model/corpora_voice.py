@@ -145,11 +145,10 @@ def build_voice(
     maker = VoiceMaker(recogniser, threads)
     try:
         for clip in missing:
-            made = maker.make(read_sound(clip.path))
-            save_arrays(
-                feature_path(cache, clip),
-                {name: getattr(made, name) for name in VoiceFeatures.__slots__},
-            )
+            path = feature_path(cache, clip)
+            if not path.is_file():  # another build may work on the same cache
+                made = maker.make(read_sound(clip.path))
+                save_arrays(path, {name: getattr(made, name) for name in VoiceFeatures.__slots__})
             advance(1)
     finally:
         maker.close()
