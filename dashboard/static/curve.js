@@ -97,7 +97,7 @@ export class Curve {
     this.lanes(strip.points, first);
     this.ticks(head);
     c.restore();
-    this.gutter(strip);
+    if (strip.points.length) this.gutter(strip);
     if (this.hover !== null) this.tip(strip);
     return true;
   }

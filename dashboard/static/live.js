@@ -153,7 +153,7 @@ export class Live {
     const strip = this.strip ?? EMPTY;
     const head = strip === EMPTY ? this.curve.span : this.playhead.at(now / 1000, strip.newest, Math.min(1, elapsed / 1000));
     const begun = performance.now();
-    if (this.curve.draw(strip, head, this.palette.key)) {
+    if (this.curve.draw(strip, head, `${this.palette.key}${this.state?.name}`)) {
       this.counters.drawn += 1;
       this.drawTimes.add(performance.now() - begun);
     }

@@ -14,7 +14,7 @@ export function conditions(store, session, strip, linked, data, now) {
     name,
     fresh,
     ...banner(name, capture, silent, trouble, linked, now),
-    hint: hint(name, strip, capture),
+    hint: hint(name, strip, capture, store.workers),
     lamps: lamps(name, capture, silent, strip),
     workers: workersLine(store.workers),
   };
@@ -47,13 +47,19 @@ function banner(name, capture, silent, trouble, linked, now) {
   if (failed) return { banner: `The ${people(failed)} does not run: ${failed.detail}`, bad: true };
   if (name === "ended") return { banner: "The source is over. Start it again, or choose another one on the left.", bad: false };
   if (name === "stopped") return { banner: "Stopped. The curve stays until the next start.", bad: false };
+  const inference = trouble.find((worker) => worker.role === "inference");
+  if (name === "running" && inference?.detail.includes("untrained")) return { banner: "The network is untrained: the scores below mean nothing yet.", bad: false };
   if (silent && name === "running") return { banner: `Nothing heard from the capture worker for ${Math.round((now - capture.at) / 1000)} s.`, bad: false };
   return { banner: "", bad: false };
 }
 
-function hint(name, strip, capture) {
+function hint(name, strip, capture, workers) {
   if (name === "none") return "Nothing is running.\nChoose a source on the left, say what it is for, and press Start.";
-  if (name === "starting") return `Starting: ${capture?.detail || "the workers load their models"} …\nThe first score comes about five seconds after the picture.`;
+  if (name === "starting") {
+    const network = workers.find((worker) => worker.role === "inference" && worker.state === "starting");
+    const doing = capture?.state === "starting" ? capture.detail : network ? "loading the network" : "waiting for the first window";
+    return `Starting: ${doing || "the workers load their models"} …\nThe first score comes a few seconds after the first picture.`;
+  }
   if (name === "paused") return "Paused: nothing is seen or heard.\nPress Resume or the space bar to go on.";
   const empty = !strip?.points?.length;
   if (name === "ended" && empty) return "The source is over, and gave no window to score.\nChoose another one on the left and press Start.";
@@ -68,7 +74,8 @@ function lamps(name, capture, silent, strip) {
   for (const modality of MODALITIES) {
     const told = capture?.lamps?.[modality];
     if (name === "offline") all[modality] = { state: "stale", why: "the server does not answer" };
-    else if (!["running", "paused"].includes(name)) all[modality] = { state: "off", why: "" };
+    else if (name === "starting" && !told) all[modality] = { state: "waiting", why: "" };
+    else if (!["running", "paused", "starting"].includes(name)) all[modality] = { state: "off", why: "" };
     else if (name === "paused") all[modality] = { state: "off", why: "paused" };
     else if (silent) all[modality] = { state: "stale", why: "the capture worker is silent" };
     else if (told) all[modality] = { state: told.state, why: told.why };
