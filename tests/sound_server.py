@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import os
 import queue
 import shutil
@@ -38,7 +39,13 @@ with MicrophoneSource(sys.argv[2]) as source:
 
 
 def missing_tools() -> list[str]:
-    return [tool for tool in TOOLS if shutil.which(tool) is None]
+    """What this machine lacks for a private sound server that PortAudio can listen to."""
+    lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if not any(Path("/usr").glob("lib*/**/alsa-lib/libasound_module_pcm_pulse.so")):
+        lacking.append("libasound2-plugins")
+    if ctypes.util.find_library("portaudio") is None:
+        lacking.append("libportaudio2")
+    return lacking
 
 
 class SoundServer:

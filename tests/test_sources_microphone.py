@@ -22,7 +22,7 @@ from features.samples import Lost, Returned
 
 SERVER = pytest.mark.skipif(
     sys.platform != "linux" or bool(missing_tools()),
-    reason=f"needs PulseAudio on Linux (Debian: pulseaudio, pulseaudio-utils); missing: {missing_tools()}",
+    reason=f"needs PulseAudio and PortAudio on Linux; missing: {missing_tools()}",
 )
 
 
