@@ -20,6 +20,7 @@ from model.checkpoint import TEXT_ENCODER, Checkpoint, default_checkpoint
 from model.inputs import Batch, check_streams, collate, prepare
 from model.text import TextEncoder
 
+BATCH: Final = 32  # windows in one pass through the network, which bounds its memory
 TEXT_CACHE: Final = 512  # distinct texts whose token states are kept
 NS_PER_MS: Final = 1_000_000
 Subset = tuple[bool, ...]
@@ -165,10 +166,14 @@ class Predictor:
         Raises :class:`SpecError` for a window cut with another spec, ``FeatureError`` for one whose
         streams are not what the spec says.
         """
-        if not windows:
-            return []
         for window in windows:
             self.check(window)
+        out = []
+        for first in range(0, len(windows), BATCH):
+            out += self._predict(windows[first : first + BATCH], now_ns)
+        return out
+
+    def _predict(self, windows: Sequence[Window], now_ns: Callable[[], int]) -> list[Prediction]:
         started_ns = now_ns()
         with torch.inference_mode():
             scores = self._score(self._batch(windows))

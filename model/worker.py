@@ -24,11 +24,10 @@ from features.messages import Ages, AnyMessage, Prediction, Present, StreamData,
 from features.queues import Closed
 from features.samples import Counters
 from features.spec import Spec
-from model.predictor import Predictor
+from model.predictor import BATCH, Predictor
 
 logger = logging.getLogger(__name__)
 
-BATCH: Final = 32  # windows in one pass through the network
 WAIT_S: Final = 0.2
 TIMES_KEPT: Final = 256
 REFUSAL_SHOWN_S: Final = 10.0

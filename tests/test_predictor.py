@@ -18,7 +18,15 @@ from features.messages import MODALITIES, Prediction, Present, StreamData
 from features.spec import FACE, LIVE
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint, untrained
-from model.predictor import Predictor, TextStates, choose_device, needed_subsets, only, without
+from model.predictor import (
+    BATCH,
+    Predictor,
+    TextStates,
+    choose_device,
+    needed_subsets,
+    only,
+    without,
+)
 from model.rtil import RTILConfig
 from model.text import TextEncoder
 
@@ -121,6 +129,13 @@ def test_a_batch_gives_what_single_windows_give_in_order(predictor: Predictor) -
         assert one.participant == window.participant
         assert one.sentiment == pytest.approx(single.sentiment, abs=1e-5)
         assert one.contribution == pytest.approx(single.contribution, abs=1e-5)
+
+
+def test_more_windows_than_one_batch_come_back_whole_and_in_order(predictor: Predictor) -> None:
+    windows = [make_window(k % 3, seq=k) for k in range(BATCH + 2)]
+    out = predictor.predict(windows, lambda: 0)
+    assert [p.seq for p in out] == list(range(BATCH + 2))
+    assert out[BATCH].sentiment == pytest.approx(out[BATCH % 3].sentiment, abs=1e-5)
 
 
 def test_the_words_are_read(predictor: Predictor) -> None:
