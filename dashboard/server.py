@@ -22,8 +22,8 @@ from capture.config import CaptureConfig
 from dashboard.gate import require_loopback
 from dashboard.hub import Hub
 from dashboard.runtime import Runtime
-from dashboard.supervisor import WorkerState
-from features.errors import BindError, TonalityError
+from dashboard.supervisor import OVER, WorkerState
+from features.errors import BindError
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,11 @@ class Server:
         return [worker_line(state) for state in self.runtime.states()]
 
     def start_session(self, config: CaptureConfig) -> str:
-        """Start capturing, and forget the curves of sessions that are over; gives its identifier."""
-        running = {state.session for state in self.runtime.states() if not state.over}
+        """Start capturing, and forget the sessions that are over; gives the new one's identifier."""
+        for old in self.runtime.sessions():
+            if all(worker.state in OVER for worker in old.workers):  # even if not yet gone
+                self._end(old.session, keep=config.source)
+        running = {state.session for state in self.runtime.states()}
         for over in set(self.hub.sessions()) - running:
             self.hub.forget(over)
         session = self.runtime.start_session(config)
@@ -55,9 +58,14 @@ class Server:
 
     def stop_session(self, session: str) -> None:
         """Stop capturing, and delete the file if it was uploaded for this."""
+        self._end(session, keep="")
+
+    def _end(self, session: str, keep: str) -> None:
         self.runtime.stop_session(session)
         config = self.configs.pop(session, None)
-        if config is not None and self.uploads in Path(config.source).parents:
+        if config is None or config.source == keep:
+            return
+        if self.uploads in Path(config.source).parents:
             shutil.rmtree(Path(config.source).parent, ignore_errors=True)
 
     def session(self) -> WorkerState | None:
@@ -141,13 +149,13 @@ def lifespan(make_runtime: Callable[[], Runtime]) -> Lifespan:
 
 
 def _start(make_runtime: Callable[[], Runtime]) -> Server:
-    runtime = make_runtime()
-    runtime.start()
-    server = Server(runtime)
-    try:
+    with ExitStack() as undo:
+        runtime = make_runtime()
+        undo.callback(runtime.close)
+        runtime.start()
+        server = Server(runtime)
+        undo.callback(server.close)
         if os.environ.get(DEMO_VARIABLE) == "1":
             server.start_session(CaptureConfig(preview=True, purpose=DEMO_PURPOSE, loop=True))
-    except TonalityError:
-        server.close()
-        raise
+        undo.pop_all()
     return server

@@ -21,6 +21,7 @@ from dashboard.feed import routes
 from dashboard.gate import LoopbackOnly, is_loopback, refusal
 from dashboard.runtime import Runtime
 from features.errors import BindError
+from tests.browser import eventually
 
 HERE = "http://127.0.0.1:8501"
 FEED = "ws://127.0.0.1:8501/feed"
@@ -170,6 +171,20 @@ def test_an_uploaded_file_is_gone_after_its_session(client: TestClient) -> None:
     session = running().start_session(CaptureConfig(source=str(path), purpose="a test"))
     running().stop_session(session)
     assert not folder.exists()
+
+
+def test_an_uploaded_file_that_is_started_again_stays(client: TestClient) -> None:
+    folder = running().uploads / "one"
+    folder.mkdir()
+    path = folder / "broken.mp4"
+    path.write_bytes(b"media")
+    config = CaptureConfig(source=str(path), purpose="a test")
+    first = running().start_session(config)
+    eventually(lambda: running().session().state == "failed")  # type: ignore[union-attr]
+    assert client.get("/health").status_code == 503
+    second = running().start_session(config)
+    assert path.is_file()
+    assert list(running().configs) == [second] != [first]
 
 
 def test_nothing_is_left_when_the_server_ends(listens_on: Any, tmp_path: Path) -> None:
