@@ -14,9 +14,11 @@ from capture.sound import CHUNK, SoundLine
 from capture.source import SAMPLE_RATE_HZ, End, Item, Sound, Source
 from features.clock import NS_PER_S, Clock, SystemClock
 from features.errors import SourceError
-from features.samples import Counters
+from features.samples import Counters, Lost, Returned
 
 TIE_S = 1e-6  # sums of floats differ by less; sound comes before a picture of the same time
+
+PICTURE_OVER_S = 0.5  # sound that outlasts the picture by less than this is the same moment
 
 
 class FileSource(Source):
@@ -49,6 +51,7 @@ class FileSource(Source):
         self._items: Iterator[Item] | None = None
         self._next: Item | None = None
         self._origin_ns = 0
+        self._picture_over = False
 
     def open(self) -> None:
         """Look into the file; raises ``SourceError`` naming the file and the reason."""
@@ -111,8 +114,12 @@ class FileSource(Source):
             sound = _Sound(media, line, offset, self._counts)
             for picture in pictures:
                 yield from sound.until(picture.time_s)
+                if self._picture_over:
+                    self._picture_over = False
+                    yield Returned("picture", picture.time_s)
                 yield picture
-            yield from sound.remaining()
+            picture_end_s = started / SAMPLE_RATE_HZ + pictures.end_s
+            yield from self._without_picture(sound, picture_end_s)
             offset = max(sound.end, started + round(pictures.end_s * SAMPLE_RATE_HZ))
             if offset == started:
                 raise SourceError(f"{self.name}: nothing in it could be decoded")
@@ -123,6 +130,15 @@ class FileSource(Source):
                 break
         yield from line.rest()
         yield End(offset / SAMPLE_RATE_HZ)
+
+    def _without_picture(self, sound: _Sound, end_s: float) -> Iterator[Item]:
+        """The sound that goes on after the last picture, which is said and not waited for."""
+        said = not self.has_picture
+        for chunk in sound.remaining():
+            if not said and chunk.end_s > end_s + PICTURE_OVER_S:
+                said = self._picture_over = True
+                yield Lost("picture", end_s, "the picture has ended, the sound goes on")
+            yield chunk
 
 
 class _Sound:

@@ -161,7 +161,7 @@ class Pipeline:
                 elif isinstance(item, Sound):
                     self._take_sound(item, stop)
                 elif item is not None:
-                    self._outlet(item)
+                    self._take_notice(item, stop)
         finally:
             if self._face is not None:
                 self._face.queue.close()
@@ -172,6 +172,13 @@ class Pipeline:
         self.position_s = max(self.position_s, picture.time_s)
         if self._face is not None and not self.paused.is_set():
             put_until(self._face.queue, picture, stop)
+
+    def _take_notice(self, notice: Lost | Returned, stop: threading.Event) -> None:
+        """News of loss and return; from files they keep their place among the pictures."""
+        if notice.modality == "picture" and self._face is not None and not self.source.live:
+            put_until(self._face.queue, notice, stop)
+        else:
+            self._outlet(notice)
 
     def _take_sound(self, sound: Sound, stop: threading.Event) -> None:
         """Sound on a clock that begins at zero; silence while paused, so that times stay true."""
@@ -189,17 +196,14 @@ class Pipeline:
     def pause(self) -> None:
         """Look and listen no more until :meth:`resume`; the session's clock goes on."""
         self.paused.set()
-        self._notice(Lost("picture", self.position_s, "paused"))
-        self._notice(Lost("sound", self.position_s, "paused"))
+        self._outlet(Lost("picture", self.position_s, "paused"))
+        self._outlet(Lost("sound", self.position_s, "paused"))
 
     def resume(self) -> None:
         """Look and listen again."""
         self.paused.clear()
-        self._notice(Returned("picture", self.position_s))
-        self._notice(Returned("sound", self.position_s))
-
-    def _notice(self, notice: Lost | Returned) -> None:
-        self._outlet(notice)
+        self._outlet(Returned("picture", self.position_s))
+        self._outlet(Returned("sound", self.position_s))
 
     # The assembler, in the caller's thread: samples to windows.
 

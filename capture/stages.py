@@ -15,7 +15,14 @@ import numpy as np
 from capture.source import SAMPLE_RATE_HZ, Picture
 from features.messages import Preview
 from features.queues import BoundedQueue, Closed, DropPolicy
-from features.samples import ActivityChunk, FaceSample, SpeechUpdate, VoiceChunk
+from features.samples import (
+    ActivityChunk,
+    FaceSample,
+    Lost,
+    Returned,
+    SpeechUpdate,
+    VoiceChunk,
+)
 from features.threads import OwnedThread
 from features.windows import Sample
 
@@ -101,12 +108,15 @@ class Stage(ABC, Generic[T]):
         return {f"{name} ms p50": float(p50), f"{name} ms p95": float(p95)}
 
 
-class FaceStage(Stage[Picture]):
-    """Pictures to face samples, and small previews for people where asked."""
+class FaceStage(Stage[Picture | Lost | Returned]):
+    """Pictures to face samples, and small previews for people where asked.
+
+    The news that a file's picture ended comes the same way, so that it cannot overtake a picture.
+    """
 
     def __init__(
         self,
-        queue: BoundedQueue[Picture],
+        queue: BoundedQueue[Picture | Lost | Returned],
         outlet: Callable[[Sample], None],
         extractor: FaceLike,
         previews: BoundedQueue[Preview] | None,
@@ -119,8 +129,11 @@ class FaceStage(Stage[Picture]):
         self._make_preview = make_preview
         self._next_preview_s = 0.0
 
-    def work(self, item: Picture, stop: threading.Event) -> None:
+    def work(self, item: Picture | Lost | Returned, stop: threading.Event) -> None:
         """Find the face, pass it on, now and then with its picture."""
+        if not isinstance(item, Picture):
+            self.outlet(item)
+            return
         sample = self.extractor.push(item.image, item.time_s)
         self.last = sample
         self.outlet(sample)

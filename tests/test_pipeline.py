@@ -164,6 +164,20 @@ def test_a_camera_that_is_pulled_and_returned_shows_in_mask_and_lamp(demo_clip: 
     assert pipeline.lamps.state()["face"].state == "present"
 
 
+def test_a_file_whose_picture_ends_first_goes_on_without_it(demo_clip: Path) -> None:
+    items = items_of(demo_clip)
+    script: list[Item] = [i for i in items if not (isinstance(i, Picture) and i.time_s > 2.0)]
+    after = next(n for n, i in enumerate(script) if isinstance(i, Sound) and i.end_s > 2.5)
+    script.insert(after, Lost("picture", 2.0, "the picture has ended, the sound goes on"))
+    runs = [
+        final(windows(Pipeline(config(words=False), Scripted(list(script))).messages()))
+        for _ in range(2)
+    ]
+    assert_same(runs[0], runs[1])
+    assert runs[0][3].streams["face"].mask[-19:].all()  # nothing that was seen is left out
+    assert not runs[0][11].streams["face"].mask.any()
+
+
 def test_silence_gives_windows_without_evidence_or_words() -> None:
     chunk = np.zeros(1600, np.float32)
     script: list[Item] = [Sound(k / 10, chunk) for k in range(300)]

@@ -14,8 +14,9 @@ from sources_media import HandClock, due_s, pictures, read_all, samples, tone, w
 from capture.decoding import Timeline
 from capture.file import FileSource
 from capture.probing import Media
-from capture.source import End, Sound
+from capture.source import SAMPLE_RATE_HZ, End, Picture, Sound
 from features.errors import SourceError
+from features.samples import Lost
 
 TENTHS = [k / 10 for k in range(20)]
 
@@ -388,3 +389,13 @@ def test_a_playlist_reaches_nowhere(tmp_path: Path) -> None:
 def test_names_with_colons_are_files(tmp_path: Path) -> None:
     path = write_media(tmp_path / "call 10:30.mkv", TENTHS)
     assert len(pictures(items_of(path))) == 20
+
+
+def test_a_picture_that_ends_first_is_said_once_in_its_place(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "short.mkv", TENTHS, sound=tone(5.0, 16_000), rate_hz=16_000)
+    items = items_of(path)
+    lost = [n for n, item in enumerate(items) if isinstance(item, Lost)]
+    assert len(lost) == 1
+    assert 1.9 < items[lost[0]].time_s < 2.2
+    assert not any(isinstance(item, Picture) for item in items[lost[0] :])
+    assert samples(items).size == 5 * SAMPLE_RATE_HZ
