@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from features.activity import SpeechActivity
 from features.errors import FeatureError
 from features.recogniser import HeardWord, Recogniser
-from features.samples import ActivityChunk, SpeechUpdate, Word
+from features.samples import ActivityChunk, Counters, SpeechUpdate, Word
 from features.speech import SpeechExtractor
-from features.transcription import loop_start
-from features.utterance import FRAME, FRAME_S, Pass, PassPolicy, Segmenter
+from features.transcription import Transcription, loop_start
+from features.utterance import FRAME, FRAME_S, Pass, PassPolicy, Segmenter, SpeechTrack
 
 RATE_HZ = 16_000
 SAID = {"lecturer", "at", "the", "university", "of", "creator"}
@@ -38,7 +38,6 @@ def stream(
     sound: np.ndarray,
     chunk: int | list[int] = 1600,
     origin_s: float = 0.0,
-    feed: Callable[[SpeechExtractor], None] | None = None,
 ) -> list[SpeechUpdate]:
     """All updates of one run; a list of chunk sizes is used in turns."""
     activity = SpeechActivity(origin_s)
@@ -201,6 +200,29 @@ def test_a_long_monologue_keeps_windows_short_and_words_in_place(
     assert all(one.end_s <= two.start_s for one, two in pairwise(words))
     starts = [word.start_s for word in words if bare([word]) == ["university"]]
     assert np.allclose(np.diff(starts) / 5.1, np.round(np.diff(starts) / 5.1), atol=0.15)
+
+
+def test_a_decoder_that_ends_too_early_is_made_to_hear_the_rest(
+    whisper_tiny: Path, speech: np.ndarray
+) -> None:
+    recogniser, counters, track = Recogniser(whisper_tiny, "cpu"), Counters(), SpeechTrack(0.0)
+    activity = SpeechActivity().feed(speech)
+    assert activity is not None
+    for probability in activity.probability.tolist():
+        track.add(probability)
+    words = Transcription(recogniser, "en", track, counters)
+    half = speech[: int(2.6 * RATE_HZ)]
+    words.look(half, recogniser.encode(half), 1, 0.0, commit=True)
+    told = words.take_stable()
+    # The encoding of the first half stands for a decoder that has no more to say.
+    words.look(
+        speech, replace(recogniser.encode(half), seconds=len(speech) / RATE_HZ), 1, 0.0, True
+    )
+    rest = words.take_stable()
+    assert counters.counts["tails"] >= 1
+    assert "creator" in bare(list(rest))
+    assert told[-1].end_s <= rest[0].start_s
+    recogniser.close()
 
 
 def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path: Path) -> None:
