@@ -17,6 +17,7 @@ LOG_PROBABILITY = -1.0
 COMPRESSION = 2.4
 LOOP_WORDS = 6  # a loop is at least this many words long and goes round at least three times
 UNTOLD_S = 0.8  # speech after the last word that must give words
+SURE_S = 3.0  # shorter sound leaves the language open: it is detected anew in the next pass
 MARGIN_S = 0.1  # the recogniser's word times are no more exact than this
 
 
@@ -52,7 +53,9 @@ class Transcription:
         if utterance != self._utterance:
             self._utterance = utterance
             self._context = []
-            self._spoken = self._language or self._recogniser.detect_language(encoding)
+            self._spoken = self._language
+        if not self._spoken or (not self._language and encoding.seconds < SURE_S):
+            self._spoken = self._recogniser.detect_language(encoding)
         words = self._decode(samples, encoding, start_s)
         self._settle(self._agreement.commit(words) if commit else self._agreement.update(words))
 
