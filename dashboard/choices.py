@@ -11,7 +11,6 @@ DEMO = "Demo clip"
 DEVICES = "Camera and microphone"
 FILE = "Video or sound file"
 SOURCES = (DEMO, DEVICES, FILE)
-CAPTIONS = ("a published interview, in a loop", "of this machine", "played as if it were live")
 
 PICTURE = "Picture"
 SOUND = "Sound"
@@ -49,6 +48,8 @@ STYLE = """
   [data-testid="stSidebarUserContent"] { padding-top: 0; }
   [data-testid="stSidebarHeader"] { height: 2.2rem; }
   [data-testid="stSidebar"] h1 { padding: 0 0 .4rem; font-size: 1.7rem; }
+  [data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: .75rem; }
+  [data-testid="stSidebar"] hr { margin: .6rem 0; }
   [data-testid="stHeader"] { background: transparent; }
 </style>
 """

@@ -97,7 +97,7 @@ def _attempt(act: Any, *arguments: Any) -> bool:
 
 
 def _chooser(server: Server) -> None:
-    kind = st.radio("Source", choices.SOURCES, key="source", captions=choices.CAPTIONS)
+    kind = st.radio("Source", choices.SOURCES, key="source")
     source = _source(server, kind)
     use = st.pills(
         "Use", choices.USES, selection_mode="multi", default=choices.USES, key="use",
@@ -156,7 +156,9 @@ def _devices() -> str | None:
     microphone = _pick("Microphone", found.microphones)
     for problem in found.problems:
         st.caption(problem)
-    if st.button("Look again", help="After plugging something in"):
+    if not found.cameras and not found.microphones:
+        st.caption("No camera and no microphone found: plug one in, then look again.")
+    if st.button("Look again", type="tertiary", icon=":material/refresh:"):
         _list_devices.clear()
         st.rerun()
     return choices.devices_source(camera, microphone)

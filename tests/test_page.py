@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser import (
     DEADLINE_MS,
+    ROOT,
     PageServer,
     chromium,
     counters,
@@ -199,6 +202,18 @@ def test_a_file_that_ends_says_so_and_can_be_started_again(page: Page, tmp_path:
     assert counters(page)["points"] == 12
 
 
+def test_an_uploaded_file_is_played(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "short.mp4"
+    path.write_bytes(b"media")
+    page.get_by_text("Video or sound file").click()
+    page.locator("input[type=file]").set_input_files(path)
+    choose_purpose(page)
+    page.get_by_role("button", name="Start", exact=True).click()
+    wait_state(page, "running")
+    expect(page.get_by_text("Source: short.mp4")).to_be_visible()
+    wait_state(page, "ended")
+
+
 def test_what_is_not_seen_is_said(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "faceless.mp4"
     path.write_bytes(b"")
@@ -221,6 +236,30 @@ def test_more_than_ten_minutes_stay_within_bounds(page: Page, tmp_path: Path) ->
     assert kept["points"] <= 1201
     assert kept["words"] <= 1500
     assert kept["runs"] <= 12
+
+
+def test_without_a_device_there_is_nothing_to_start(page: Page) -> None:
+    page.get_by_text("Camera and microphone").click()
+    expect(page.get_by_role("button", name="Look again")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Microphone")).to_be_visible()
+    choose_purpose(page)
+    page.get_by_role("combobox", name="Camera").click()
+    page.get_by_role("option", name="none").click()
+    page.get_by_role("combobox", name="Microphone").click()
+    page.get_by_role("option", name="none").click()
+    expect(page.get_by_text("Choose a source first")).to_be_visible()
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_disabled()
+    assert page.outside == []  # type: ignore[attr-defined]
+
+
+def test_the_server_process_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, dashboard.feed, dashboard.choices, dashboard.component, dashboard.runtime;"
+        "print(*{'torch', 'mediapipe', 'faster_whisper', 'cv2', 'av'} & sys.modules.keys())"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "")
 
 
 def test_the_page_follows_the_theme_of_the_system(browser: Browser, server: PageServer) -> None:

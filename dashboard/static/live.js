@@ -190,7 +190,7 @@ export class Live {
     const score = last?.sentiment ?? null;
     const current = this.state.fresh;
     this.say("score", current ? signed(score) : "–");
-    this.part("score").style.color = current && score !== null ? this.palette.score(score) : "";
+    this.part("score").style.color = current && score !== null ? this.palette.score(score) : this.palette.faint;
     this.say("wording", current && last ? wording(score) : "");
     this.say("interval", current && score !== null ? `between ${signed(last.low)} and ${signed(last.high)}` : "");
     const picture = strip?.picture;
