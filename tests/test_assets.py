@@ -15,7 +15,14 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from packages import (
+from typer.testing import CliRunner
+
+from dashboard import models_cli
+from features import downloads
+from features.assets import Assets, State
+from features.errors import AssetError
+from features.manifest import Hub, Manifest, Package, own_manifest
+from tests.packages import (
     Pages,
     asset,
     pip_package,
@@ -24,13 +31,6 @@ from packages import (
     sha256,
     write_wheel,
 )
-from typer.testing import CliRunner
-
-from dashboard import models_cli
-from features import downloads
-from features.assets import Assets, State
-from features.errors import AssetError
-from features.manifest import Hub, Manifest, Package, own_manifest
 
 CONTENT = bytes(range(256)) * 1024
 OTHER = CONTENT[::-1]

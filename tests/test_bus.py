@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +11,6 @@ from functools import partial
 
 import pytest
 import zmq
-from examples import prediction, preview, status, transcript, until, window
 from msgspec.structs import replace
 
 from features import wire
@@ -19,6 +19,8 @@ from features.bus import BusAddress, Publisher, Received, Subscriber
 from features.errors import BindError, MessageError, WorkerError
 from features.messages import AnyMessage, Prediction, Window
 from features.sockets import MAX_FRAME_BYTES, QUEUED, topic_of
+from features.threads import OwnedThread
+from tests.examples import prediction, preview, status, transcript, until, window
 
 
 @dataclass
@@ -274,6 +276,21 @@ def test_without_a_broker_sending_is_refused_and_receiving_ends() -> None:
     assert not publisher.send(status())
     subscriber.close()
     subscriber.close()
+
+
+def test_what_is_forgotten_without_being_closed_does_not_hang_the_collector(bus: Bus) -> None:
+    for _ in range(5):
+        ends = [Publisher(bus.address, "x"), Subscriber(bus.address), Broker()]
+        for end in ends:
+            end.cycle = [end, ends]  # type: ignore[union-attr]
+        del ends, end
+
+    def collect(stop: threading.Event) -> None:
+        gc.collect()
+
+    collector = OwnedThread("collector", collect).start()
+    assert collector.join(20.0), "the collector waits for a context"
+    collector.check()
 
 
 def test_a_publisher_serves_many_threads(bus: Bus) -> None:

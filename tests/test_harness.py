@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from examples import until
 
 from features.broker import Broker
 from features.bus import BusAddress, Subscriber
 from features.errors import WorkerError
 from features.harness import BEAT_S, Harness, Setup
 from features.messages import Lamp, Status
+from tests.examples import until
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_windows import make_window
 
 from features.assets import Assets
 from features.broker import Broker
@@ -25,6 +24,7 @@ from features.spec import LIVE
 from features.wire import Header
 from model.predictor import Predictor
 from model.worker import BATCH, InferenceWorker, WindowBacklog, made_up_window
+from tests.made_windows import make_window
 
 DEADLINE_S = 90.0
 

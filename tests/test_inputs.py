@@ -10,13 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_windows import EVERYTHING, make_priors, make_window
 
 from features.errors import FeatureError
 from features.messages import Present, Statistics, StreamData
 from features.spec import FACE, LIVE, PITCH_COLUMN, STATES, VOICE, VOICED_COLUMNS
 from features.statistics import RunningStatistics
 from model.inputs import CLIP, Prior, Sample, blend, collate, normalise, pool_voice, prepare
+from tests.made_windows import EVERYTHING, make_priors, make_window
 
 
 def test_blend_weighs_participant_and_prior_by_their_seconds() -> None:

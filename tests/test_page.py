@@ -54,7 +54,8 @@ def page(context: BrowserContext, server: PageServer) -> Iterator[Page]:
     page = open_page(context, server.url)
     yield page
     assert page.errors == []  # type: ignore[attr-defined]
-    if page.get_by_role("button", name="Stop").count():
+    state = page.evaluate("() => window.tonality.live.root.dataset.state")
+    if state in ("starting", "running", "paused"):
         page.get_by_role("button", name="Stop").click()
         expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
 

@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from made_windows import EVERYTHING, make_window
 
 from features.assets import Assets
 from features.errors import CheckpointError, FeatureError, SpecError
@@ -29,6 +28,7 @@ from model.predictor import (
 )
 from model.rtil import RTILConfig
 from model.text import TextEncoder
+from tests.made_windows import EVERYTHING, make_window
 
 CONFIG = RTILConfig(width=32, heads=2, feedforward=32, state_components=16, gate_hidden=8)
 CALIBRATION = Calibration(0.8, {"text+voice+face": 0.5, "face": 5.0})

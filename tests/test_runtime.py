@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from examples import until
 
 from capture.config import CaptureConfig
 from dashboard.runtime import Limits, Runtime
@@ -18,6 +17,7 @@ from features.errors import WorkerError
 from features.harness import Command
 from features.messages import Status
 from features.threads import OwnedThread
+from tests.examples import until
 
 MODULE = "tests.workers.obedient"
 TIMING = Timing(look_s=0.05, first_delay_s=0.1, grace_s=2.0, terminate_s=0.3)

@@ -9,7 +9,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from sources_media import HandClock, due_s, pictures, read_all, samples, tone, write_media
 
 from capture.decoding import Timeline
 from capture.file import FileSource
@@ -17,6 +16,7 @@ from capture.probing import Media
 from capture.source import SAMPLE_RATE_HZ, End, Picture, Sound
 from features.errors import SourceError
 from features.samples import Lost
+from tests.sources_media import HandClock, due_s, pictures, read_all, samples, tone, write_media
 
 TENTHS = [k / 10 for k in range(20)]
 

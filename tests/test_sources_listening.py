@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources_media import samples
 
 from capture.listening import Block, Listening
 from capture.source import Item, Sound
 from features.samples import Lost, Returned
+from tests.sources_media import samples
 
 
 def noise(count: int, seed: int = 0) -> np.ndarray:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sound_server import Recorder, SoundServer, missing_tools
-from sources_media import HandClock, read_all, samples
 
 from capture.file import FileSource
 from capture.microphone import BLOCKS_QUEUED, MicrophoneSource
@@ -19,6 +17,8 @@ from capture.portaudio import OnBlock
 from capture.source import Item, Sound
 from features.errors import SourceError
 from features.samples import Lost, Returned
+from tests.sound_server import Recorder, SoundServer, missing_tools
+from tests.sources_media import HandClock, read_all, samples
 
 SERVER = pytest.mark.skipif(
     sys.platform != "linux" or bool(missing_tools()),

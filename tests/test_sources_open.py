@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sources_media import HandClock, write_media
 
 from capture.config import CaptureConfig
 from capture.demo import DemoSource
@@ -16,6 +15,7 @@ from capture.source import End, Source
 from capture.sources import open_source
 from capture.webcam import Webcam
 from features.errors import SourceError
+from tests.sources_media import HandClock, write_media
 
 
 def made(source: str, **options: bool) -> Source:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sources_media import due_s, pictures, samples, write_media
 
 from capture.microphone import MicrophoneSource
 from capture.opencv import open_camera
@@ -20,6 +19,7 @@ from features.clock import SystemClock
 from features.errors import SourceError
 from features.samples import Lost
 from features.threads import OwnedThread
+from tests.sources_media import due_s, pictures, samples, write_media
 
 
 class SteadyDevice:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources_media import tone
 
 from capture.sound import CHUNK, Resampler, SoundLine, downmix
 from capture.source import Sound
+from tests.sources_media import tone
 
 RATES = st.sampled_from([8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000])
 CUTS = st.lists(st.integers(0, 5_000), min_size=1, max_size=30)

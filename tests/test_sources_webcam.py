@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sources_media import HandClock, pictures, write_media
 
 from capture.opencv import open_camera
 from capture.source import Item, Picture
 from capture.webcam import Webcam
 from features.errors import SourceError
 from features.samples import Lost, Returned
+from tests.sources_media import HandClock, pictures, write_media
 
 WAIT_S = 20.0
 RNG = np.random.default_rng(0)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from examples import until
 
 from dashboard.process import MAX_COMMAND_BYTES, WorkerSpec
 from dashboard.supervisor import Supervisor, Timing, WorkerState
 from features.broker import Broker
 from features.errors import WorkerError
 from features.harness import Command
+from tests.examples import until
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMING = Timing(look_s=0.05, first_delay_s=0.1, grace_s=1.0, terminate_s=0.3)

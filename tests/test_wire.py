@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from examples import prediction, preview, status, transcript, window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 from features import wire
 from features.errors import MessageError
 from features.messages import AnyMessage, Preview, StreamData
+from tests.examples import prediction, preview, status, transcript, window
 
 
 def same(a: Any, b: Any) -> bool:
