@@ -23,6 +23,7 @@ from features.sockets import (
     BusAddress,
     open_socket,
     receive_frames,
+    release_with,
     require_loopback,
 )
 from features.threads import OwnedThread
@@ -57,6 +58,7 @@ class Broker:
         self._thread = OwnedThread("bus broker", self._run)
         self._incoming = open_socket(self._context, zmq.SUB, HWM)
         self._outgoing = open_socket(self._context, zmq.XPUB, HWM)
+        release_with(self, self._context, (self._incoming, self._outgoing))
 
     def start(self) -> BusAddress:
         """Bind two free ports and forward in a thread of our own."""

@@ -34,6 +34,7 @@ from features.sockets import (
     connect,
     open_socket,
     receive_frames,
+    release_with,
     topic_of,
 )
 
@@ -75,6 +76,7 @@ class Publisher:
         self._connected: set[str] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        release_with(self, self._context, self._sockets.values())
         try:
             for kind in kinds:
                 self._sockets[kind] = socket = open_socket(self._context, zmq.XPUB, QUEUED[kind])
@@ -171,6 +173,7 @@ class Subscriber:
         self._ready = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = open_socket(self._context, zmq.SUB, hwm)
+        release_with(self, self._context, (self._socket,))
         try:
             connect(self._socket, address.subscribe)
             for kind in kinds:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import weakref
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -65,6 +67,22 @@ def open_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, hwm: int) ->
     socket.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     socket.set_hwm(hwm)
     return socket
+
+
+def release_with(
+    owner: object, context: zmq.Context[zmq.Socket[bytes]], sockets: Iterable[zmq.Socket[bytes]]
+) -> None:
+    """Close ``sockets`` and end ``context`` should ``owner`` be forgotten without being closed.
+
+    Left to the garbage collector, a context that is finalised before its sockets waits for ever.
+    """
+    weakref.finalize(owner, _release, context, sockets).atexit = False
+
+
+def _release(context: zmq.Context[zmq.Socket[bytes]], sockets: Iterable[zmq.Socket[bytes]]) -> None:
+    for socket in sockets:
+        socket.close(linger=0)
+    context.term()
 
 
 def receive_frames(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
