@@ -20,6 +20,7 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
         purpose: why feelings are watched, as the user stated it; shown, kept with the session.
         picture: use the picture.
         sound: use the sound.
+        voice: read the voice in the sound; ``False`` with ``words`` is text only.
         words: recognise words (and the recogniser's encoder states).
         paced: play files at 1x as if live; ``False`` reads as fast as possible and loses nothing.
         loop: begin again at the end of a file, on a clock that goes on.
@@ -37,6 +38,7 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
     purpose: str = ""
     picture: bool = True
     sound: bool = True
+    voice: bool = True
     words: bool = True
     paced: bool = True
     loop: bool = False
@@ -50,7 +52,11 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not (self.picture or self.sound):
             raise SourceError("picture and sound are both off: nothing would be captured")
+        if not (self.picture or self.voice or self.words):
+            raise SourceError("picture, voice and words are all off: nothing would be read")
         if self.recogniser not in RECOGNISERS:
-            raise SourceError(f"recogniser '{self.recogniser}' is not one of {', '.join(RECOGNISERS)}")
+            raise SourceError(
+                f"recogniser '{self.recogniser}' is not one of {', '.join(RECOGNISERS)}"
+            )
         if not 1 <= self.fps <= 240:
             raise SourceError(f"fps {self.fps} is outside 1 to 240")

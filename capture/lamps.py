@@ -16,7 +16,7 @@ class Lamps:
     def __init__(self, config: CaptureConfig) -> None:
         self._off = {
             "text": "" if config.sound and config.words else "switched off",
-            "voice": "" if config.sound else "switched off",
+            "voice": "" if config.sound and config.voice else "switched off",
             "face": "" if config.picture else "switched off",
         }
         self._lost: dict[str, str] = {}

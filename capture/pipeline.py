@@ -136,7 +136,7 @@ class Pipeline:
                 self._stages.append(self._speech)
                 self._unused.remove(self._speech_extractor)
             sound: BoundedQueue[np.ndarray] = BoundedQueue(SOUND_QUEUED, DropPolicy.BLOCK)
-            self._voice = VoiceStage(sound, self._outlet, self._activity, onward)
+            self._voice = VoiceStage(sound, self._outlet, self._activity, self.config.voice, onward)
             self._stages.append(self._voice)
         self.lamps.expect(face=self._face is not None, voice=self._voice is not None)
 
@@ -235,7 +235,7 @@ class Pipeline:
                 participant=self.config.participant,
                 source=self.source.name,
                 face=self._face is not None,
-                voice=self._voice is not None,
+                voice=self._voice is not None and self.config.voice,
                 words=self._speech is not None,
                 lossless=not self.source.live,
             ),

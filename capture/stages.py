@@ -147,13 +147,14 @@ class FaceStage(Stage[Picture | Lost | Returned]):
 
 
 class VoiceStage(Stage[np.ndarray]):
-    """Sound to descriptors and speech probabilities, and on to the recogniser."""
+    """Sound to speech probabilities, to descriptors where wanted, and on to the recogniser."""
 
     def __init__(
         self,
         queue: BoundedQueue[np.ndarray],
         outlet: Callable[[Sample], None],
         activity: SpeechActivity,
+        descriptors: bool,
         onward: BoundedQueue[tuple[np.ndarray, ActivityChunk | None]] | None,
     ) -> None:
         from features.voice import VoiceExtractor
@@ -163,14 +164,15 @@ class VoiceStage(Stage[np.ndarray]):
         self._samples = 0
         self._activity = activity
         self._onward = onward
-        self._voice = VoiceExtractor(self._describe)
+        self._voice = VoiceExtractor(self._describe) if descriptors else None
 
     def _describe(self, chunk: VoiceChunk) -> None:
         self.outlet(chunk)
 
     def work(self, item: np.ndarray, stop: threading.Event) -> None:
         """Feed openSMILE and the detector; hand the sound to the recogniser."""
-        self._voice.feed(item)
+        if self._voice is not None:
+            self._voice.feed(item)
         activity = self._activity.feed(item)
         self._samples += len(item)
         if activity is not None:
@@ -182,7 +184,8 @@ class VoiceStage(Stage[np.ndarray]):
 
     def finish(self, stop: threading.Event) -> None:
         """Flush openSMILE and tell the recogniser that no more sound comes."""
-        self._voice.finish(timeout_s=10.0)
+        if self._voice is not None:
+            self._voice.finish(timeout_s=10.0)
         if self._onward is not None:
             self._onward.close()
 
@@ -190,7 +193,8 @@ class VoiceStage(Stage[np.ndarray]):
         """Close openSMILE."""
         if self._onward is not None:
             self._onward.close()
-        self._voice.close()
+        if self._voice is not None:
+            self._voice.close()
 
 
 class SpeechStage(Stage[tuple[np.ndarray, "ActivityChunk | None"]]):

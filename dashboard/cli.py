@@ -53,6 +53,13 @@ Fps = Annotated[float, typer.Option(min=1, max=240, help="Wished pictures per se
 Picture = Annotated[bool, typer.Option("--picture/--no-picture", help="Use the picture.")]
 Sound = Annotated[bool, typer.Option("--sound/--no-sound", help="Use the sound.")]
 Words = Annotated[bool, typer.Option("--words/--no-words", help="Recognise words in the sound.")]
+TextOnly = Annotated[
+    bool,
+    typer.Option(
+        "--text-only",
+        help="Read nothing but words: no face, no voice. Words alone are not biometric.",
+    ),
+]
 Language = Annotated[str, typer.Option(help="Spoken language, or '' to detect it.")]
 
 
@@ -77,6 +84,7 @@ def run(
     picture: Picture = True,
     sound: Sound = True,
     words: Words = True,
+    text_only: TextOnly = False,
     recogniser: Recogniser = "base",
     language: Language = "en",
     device: Device = "auto",
@@ -97,8 +105,9 @@ def run(
 
     config = CaptureConfig(
         source=source,
-        picture=picture,
+        picture=picture and not text_only,
         sound=sound,
+        voice=not text_only,
         words=words,
         recogniser=recogniser,
         language=language,
@@ -120,6 +129,7 @@ def score(
     picture: Picture = True,
     sound: Sound = True,
     words: Words = True,
+    text_only: TextOnly = False,
     recogniser: Recogniser = "base",
     language: Language = "en",
     device: Device = "auto",
@@ -147,8 +157,9 @@ def score(
                 source=path,
                 session=Path(path).name,
                 participant=participant,
-                picture=picture,
+                picture=picture and not text_only,
                 sound=sound,
+                voice=not text_only,
                 words=words,
                 recogniser=recogniser,
                 language=language,

@@ -97,11 +97,14 @@ class Windower:
     def add(self, sample: Sample) -> None:
         """Take what an extractor or a source gave."""
         if isinstance(sample, FaceSample):
-            self._face.add(sample)
+            if self.config.face:
+                self._face.add(sample)
         elif isinstance(sample, VoiceChunk | ActivityChunk):
-            self._voice.add(sample)
+            if self.config.voice:
+                self._voice.add(sample)
         elif isinstance(sample, SpeechUpdate):
-            self._speech.add(sample.stable, sample.stable_until_s, sample.states)
+            states = sample.states if self.config.voice else None  # text only: words, no voice
+            self._speech.add(sample.stable, sample.stable_until_s, states)
         elif isinstance(sample, Lost):
             self._lost.add(sample.modality)
         else:
@@ -148,7 +151,7 @@ class Windower:
         return self.config.voice and "sound" not in self._lost and self._end_s is None
 
     def _expects_words(self) -> bool:
-        return self.config.words and self._expects_voice()
+        return self.config.words and "sound" not in self._lost and self._end_s is None
 
     def _senses_complete(self, end_s: float) -> bool:
         """Whether face and voice can say nothing more about the time before ``end_s``."""

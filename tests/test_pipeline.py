@@ -136,6 +136,7 @@ def test_sound_alone_and_picture_alone(demo_clip: Path) -> None:
         ({"picture": False}, ("text", "voice")),
         ({"sound": False}, ("face",)),
         ({"picture": False, "words": False}, ("voice",)),
+        ({"picture": False, "voice": False}, ("text",)),
     ):
         settings = config(source=str(demo_clip), **changes)
         last = windows(Pipeline(settings, open_source(settings)).messages())[-1]

@@ -222,3 +222,16 @@ def test_every_window_fits_the_wire() -> None:
         assert isinstance(back, Window)
         same(window, back)
         assert back.age_s == window.age_s
+
+
+def test_text_only_holds_words_and_nothing_of_the_voice() -> None:
+    cutter = windower(lossless=True, face=False, voice=False)
+    out = []
+    for _, sample in media(6.0):
+        cutter.add(sample)
+        out += cutter.advance(math.inf)
+    out += cutter.finish(6.0)
+    assert len(out) == 12 and "word4" in out[-1].text
+    for window in out:
+        assert not (window.present.voice or window.present.face)
+        assert not any(stream.mask.any() for stream in window.streams.values())
