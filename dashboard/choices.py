@@ -12,10 +12,14 @@ DEVICES = "Camera and microphone"
 FILE = "Video or sound file"
 SOURCES = (DEMO, DEVICES, FILE)
 
-PICTURE = "Picture"
-SOUND = "Sound"
+FACE = "Face"
+VOICE = "Voice"
 WORDS = "Words"
-USES = (PICTURE, SOUND, WORDS)
+USES = (FACE, VOICE, WORDS)
+USES_HELP = (
+    "Words alone is the text-only mode: no face and no voice is read, for places where that is "
+    "not allowed."
+)
 
 FILE_TYPES = ("mp4", "mov", "mkv", "webm", "avi", "m4v", "wav", "mp3", "flac", "ogg", "opus", "m4a")
 PURPOSES = (
@@ -65,10 +69,10 @@ def missing(source: str | None, use: Sequence[str], purpose: str | None) -> str:
     """What still has to be chosen before a start, in one sentence; empty when nothing is."""
     if source is None:
         return "Choose a source first."
-    if WORDS in use and SOUND not in use:
-        return "Words are heard in the sound: choose Sound too."
-    if not {PICTURE, SOUND} & set(use):
-        return "Choose at least one thing to use."
+    if not use:
+        return "Choose at least one of face, voice and words."
+    if not _any_left(source, use):
+        return "The chosen device gives nothing of what is to be used."
     if not (purpose or "").strip():
         return "Say what it is for, then press Start."
     return ""
@@ -78,19 +82,30 @@ def config(
     kind: str, source: str, use: Sequence[str], recogniser: str, purpose: str
 ) -> CaptureConfig:
     """The configuration of a capture worker; raises ``SourceError`` where nothing is left to use."""
-    devices = kind == DEVICES
-    picture = PICTURE in use and not (devices and "webcam" not in source)
-    sound = SOUND in use and not (devices and "microphone" not in source)
+    picture = FACE in use and _sees(source)
     return CaptureConfig(
         source=source,
         purpose=purpose.strip(),
         picture=picture,
-        sound=sound,
-        words=sound and WORDS in use,
+        sound=_hears(source) and (VOICE in use or WORDS in use),
+        voice=_hears(source) and VOICE in use,
+        words=_hears(source) and WORDS in use,
         loop=kind == DEMO,
         recogniser=recogniser,
         preview=picture,
     )
+
+
+def _sees(source: str) -> bool:
+    return not source.startswith("microphone:")
+
+
+def _hears(source: str) -> bool:
+    return "microphone:" in source or not source.startswith("webcam:")
+
+
+def _any_left(source: str, use: Sequence[str]) -> bool:
+    return (FACE in use and _sees(source)) or (_hears(source) and bool({VOICE, WORDS} & set(use)))
 
 
 def shown(config: CaptureConfig) -> str:

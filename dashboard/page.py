@@ -101,7 +101,7 @@ def _chooser(server: Server) -> None:
     source = _source(server, kind)
     use = st.pills(
         "Use", choices.USES, selection_mode="multi", default=choices.USES, key="use",
-        help="Without the picture no face is read.",
+        help=choices.USES_HELP,
     )  # fmt: skip
     recogniser: str = RECOGNISERS[0]
     if choices.WORDS in use:

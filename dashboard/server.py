@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from pathlib import Path
 from typing import Any
 
+import psutil
 from streamlit import config as st_config
 
 from capture.config import CaptureConfig
@@ -28,6 +29,7 @@ from features.errors import BindError
 logger = logging.getLogger(__name__)
 
 DEMO_VARIABLE = "TONALITY_DEMO"
+UPLOADS = "tonality-uploads-"
 DEMO_PURPOSE = "demonstration with published footage"
 
 
@@ -37,7 +39,8 @@ class Server:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.configs: dict[str, CaptureConfig] = {}
-        self.uploads = Path(tempfile.mkdtemp(prefix="tonality-uploads-"))
+        _clear_abandoned_uploads()
+        self.uploads = Path(tempfile.mkdtemp(prefix=f"{UPLOADS}{os.getpid()}-"))
         self.hub = Hub(runtime.address, self.workers).start()
 
     def workers(self) -> list[dict[str, Any]]:
@@ -85,6 +88,14 @@ class Server:
             steps.callback(shutil.rmtree, self.uploads, ignore_errors=True)
             steps.callback(self.hub.close)
             steps.callback(self.runtime.close)
+
+
+def _clear_abandoned_uploads() -> None:
+    """Delete what servers that were killed could not delete: it may be somebody's picture."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{UPLOADS}*-*"):
+        pid = folder.name.removeprefix(UPLOADS).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Current:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from capture.config import CaptureConfig
-from dashboard import server
+from dashboard import choices, server
 from dashboard.feed import routes
 from dashboard.gate import LoopbackOnly, is_loopback, refusal
 from dashboard.runtime import Runtime
@@ -185,6 +186,47 @@ def test_an_uploaded_file_that_is_started_again_stays(client: TestClient) -> Non
     second = running().start_session(config)
     assert path.is_file()
     assert list(running().configs) == [second] != [first]
+
+
+def test_uploads_of_a_server_that_was_killed_are_deleted(
+    listens_on: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed = tmp_path / f"{server.UPLOADS}999999999-abc"
+    lives = tmp_path / f"{server.UPLOADS}{os.getppid()}-abc"
+    killed.mkdir()
+    lives.mkdir()
+    listens_on("127.0.0.1")
+    with TestClient(make_app(), base_url=HERE):
+        assert not killed.exists()
+        assert lives.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "use", "flags"),
+    [
+        ("demo", choices.USES, (True, True, True, True)),
+        ("clip.mp4", [choices.WORDS], (False, True, False, True)),
+        ("clip.mp4", [choices.FACE], (True, False, False, False)),
+        ("webcam:0", choices.USES, (True, False, False, False)),
+        ("microphone:1", choices.USES, (False, True, True, True)),
+        ("webcam:0+microphone:1", [choices.FACE, choices.VOICE], (True, True, True, False)),
+    ],
+)
+def test_choices_become_a_configuration(
+    source: str, use: list[str], flags: tuple[bool, ...]
+) -> None:
+    assert choices.missing(source, use, "a test") == ""
+    made = choices.config(choices.FILE, source, use, "base", " a test ")
+    assert (made.picture, made.sound, made.voice, made.words) == flags
+    assert (made.source, made.purpose, made.preview) == (source, "a test", made.picture)
+
+
+def test_what_is_missing_before_a_start_is_said() -> None:
+    assert "source" in choices.missing(None, choices.USES, "a test")
+    assert "at least one" in choices.missing("demo", [], "a test")
+    assert "nothing" in choices.missing("webcam:0", [choices.WORDS], "a test")
+    assert "what it is for" in choices.missing("demo", choices.USES, "  ")
 
 
 def test_nothing_is_left_when_the_server_ends(listens_on: Any, tmp_path: Path) -> None:
