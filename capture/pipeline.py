@@ -1,4 +1,4 @@
-"""From a source to messages: the reader, the extractor stages, and the assembler that cuts windows.
+"""From a source to messages: the reader, the extractor stages, and the windower behind them.
 
 One :class:`Pipeline` serves one participant. It is the same code live and for files read as fast as
 possible; the only difference is what a full queue does: live, pictures give way to newer ones and
@@ -16,14 +16,14 @@ import numpy as np
 from capture.config import CaptureConfig
 from capture.lamps import Lamps
 from capture.previews import make_preview
-from capture.source import SAMPLE_RATE_HZ, End, Picture, Sound, Source
+from capture.reader import Reader
+from capture.source import Source
 from capture.stages import FaceStage, SpeechStage, Stage, VoiceStage, put_until, stages_error
 from features.assets import Assets
 from features.clock import NS_PER_S, Clock, SystemClock
 from features.messages import Preview, Transcript, Window
 from features.queues import BoundedQueue, DropPolicy
 from features.samples import ActivityChunk, Counters, Lost, Returned, SpeechUpdate, Word
-from features.threads import OwnedThread
 from features.windows import Sample, Windower, WindowerConfig
 
 PICTURES_QUEUED = 8
@@ -45,7 +45,7 @@ class Pipeline:
 
     Attributes:
         counters: what was dropped, skipped or late, by name.
-        position_s: media time that has been read from the source.
+        lamps: what is there of text, voice and face, for people.
     """
 
     def __init__(
@@ -58,23 +58,19 @@ class Pipeline:
         self.config = config
         self.source = source
         self.counters = Counters()
-        self.position_s = 0.0
         self.lamps = Lamps(config)
-        self.paused = threading.Event()
         self._assets = assets or Assets()
         self._clock = clock or SystemClock()
         self._samples: BoundedQueue[Sample] = BoundedQueue(SAMPLES_QUEUED, DropPolicy.BLOCK)
         self._previews: BoundedQueue[Preview] = BoundedQueue(2, DropPolicy.NEWEST_WINS)
         self._stop = threading.Event()
         self._stages: list[Stage[Any]] = []
-        self._reader: OwnedThread | None = None
+        self._reader: Reader | None = None
         self._unused: list[Closeable] = []  # extractors that no stage has taken over
         self._face: FaceStage | None = None
         self._voice: VoiceStage | None = None
         self._speech: SpeechStage | None = None
         self._words: list[Word] = []
-        self._end_s: float | None = None
-        self._sound_s: float | None = None
         self._windower: Windower | None = None
 
     def messages(
@@ -91,10 +87,16 @@ class Pipeline:
             self._load()
             self.source.open()
             self._build()
-            self._reader = OwnedThread("reader", self._read).start()
-            for stage in self._stages:
-                stage.thread.start()
-            yield from self._assemble(self._reader, stop, on_tick or (lambda: None))
+            self._reader = Reader(
+                self.source,
+                None if self._face is None else self._face.queue,
+                None if self._voice is None else self._voice.queue,
+                self._outlet,
+            )
+            self._windower = self._make_windower()
+            for thread in (self._reader.thread, *(s.thread for s in self._stages)):
+                thread.start()
+            yield from self._assemble(self._reader, self._windower, stop, on_tick)
         finally:
             self.close()
 
@@ -147,86 +149,57 @@ class Pipeline:
         config = self.config
         return make_preview(image, sample, config.session, config.participant, self._clock.now_ns())
 
-    # The reader thread: from the source to the stages.
-
-    def _read(self, stop: threading.Event) -> None:
-        try:
-            while not stop.is_set():
-                item = self.source.read(TICK_S)
-                if isinstance(item, End):
-                    self._end_s = item.time_s
-                    return
-                if isinstance(item, Picture):
-                    self._take_picture(item, stop)
-                elif isinstance(item, Sound):
-                    self._take_sound(item, stop)
-                elif item is not None:
-                    self._take_notice(item, stop)
-        finally:
-            if self._face is not None:
-                self._face.queue.close()
-            if self._voice is not None:
-                self._voice.queue.close()
-
-    def _take_picture(self, picture: Picture, stop: threading.Event) -> None:
-        self.position_s = max(self.position_s, picture.time_s)
-        if self._face is not None and not self.paused.is_set():
-            put_until(self._face.queue, picture, stop)
-
-    def _take_notice(self, notice: Lost | Returned, stop: threading.Event) -> None:
-        """News of loss and return; from files they keep their place among the pictures."""
-        if notice.modality == "picture" and self._face is not None and not self.source.live:
-            put_until(self._face.queue, notice, stop)
-        else:
-            self._outlet(notice)
-
-    def _take_sound(self, sound: Sound, stop: threading.Event) -> None:
-        """Sound on a clock that begins at zero; silence while paused, so that times stay true."""
-        if self._voice is None:
-            return
-        samples = sound.samples
-        if self._sound_s is None:
-            samples = _from_zero(samples, sound.start_s)
-        self._sound_s = sound.end_s
-        self.position_s = max(self.position_s, sound.end_s)
-        if self.paused.is_set():
-            samples = np.zeros_like(samples)
-        put_until(self._voice.queue, samples, stop)
-
     def pause(self) -> None:
-        """Look and listen no more until :meth:`resume`; the session's clock goes on."""
-        self.paused.set()
-        self._outlet(Lost("picture", self.position_s, "paused"))
-        self._outlet(Lost("sound", self.position_s, "paused"))
+        """Look and listen no more until :meth:`resume`; call from the thread that takes messages."""
+        self._rest(True)
+        for modality in ("picture", "sound"):
+            self._note(Lost(modality, self.position_s, "paused"))
 
     def resume(self) -> None:
-        """Look and listen again."""
-        self.paused.clear()
-        self._outlet(Returned("picture", self.position_s))
-        self._outlet(Returned("sound", self.position_s))
+        """Look and listen again; call from the thread that takes messages."""
+        self._rest(False)
+        for modality in ("picture", "sound"):
+            self._note(Returned(modality, self.position_s))
 
-    # The assembler, in the caller's thread: samples to windows.
+    def _rest(self, rest: bool) -> None:
+        if self._reader is not None:
+            (self._reader.paused.set if rest else self._reader.paused.clear)()
+
+    def _note(self, sample: Sample) -> None:
+        """Take a sample into account at once."""
+        self.lamps.see(sample)
+        if self._windower is not None:
+            self._windower.add(sample)
+
+    @property
+    def position_s(self) -> float:
+        """Media time that has been read from the source."""
+        return 0.0 if self._reader is None else self._reader.position_s
 
     def _assemble(
-        self, reader: OwnedThread, stop: threading.Event, on_tick: Callable[[], None]
+        self,
+        reader: Reader,
+        windower: Windower,
+        stop: threading.Event,
+        on_tick: Callable[[], None] | None,
     ) -> Iterator[Window | Transcript | Preview]:
-        self._windower = windower = self._make_windower()
+        """Samples to windows, in the caller's thread."""
         while not stop.is_set():
-            on_tick()
-            running = reader.alive or any(s.thread.alive for s in self._stages)
+            if on_tick is not None:
+                on_tick()
+            running = reader.thread.alive or any(s.thread.alive for s in self._stages)
             sample = self._samples.get(TICK_S)
             if sample is not None:
-                yield from self._take(sample, windower)
+                yield from self._take(sample)
             yield from self._drain_previews()
-            if windower.origin_ns == 0 and self.source.origin_ns:
-                windower.origin_ns = self.source.origin_ns
+            windower.origin_ns = self.source.origin_ns
             if windower.origin_ns or not self.source.live:
-                yield from self._count(windower.advance(self._now_s()))
+                yield from self._count(windower.advance(self._now_s(reader)))
             self._raise_failures(reader)
             if sample is None and not running and not len(self._samples):
-                yield from self._count(windower.finish(self._end_s or self.position_s))
+                end_s = reader.position_s if reader.end_s is None else reader.end_s
+                yield from self._count(windower.finish(end_s))
                 return
-        self._stop.set()
 
     def _make_windower(self) -> Windower:
         return Windower(
@@ -242,15 +215,14 @@ class Pipeline:
             clock=self._clock,
         )
 
-    def _now_s(self) -> float:
+    def _now_s(self, reader: Reader) -> float:
         if not self.source.live:
             return 0.0  # lossless windows ask their streams, not the clock
         now_s = (self._clock.now_ns() - self.source.origin_ns) / NS_PER_S
-        return now_s if self._end_s is None else min(now_s, self._end_s)  # no window after the end
+        return now_s if reader.end_s is None else min(now_s, reader.end_s)  # none after the end
 
-    def _take(self, sample: Sample, windower: Windower) -> Iterator[Transcript]:
-        windower.add(sample)
-        self.lamps.see(sample)
+    def _take(self, sample: Sample) -> Iterator[Transcript]:
+        self._note(sample)
         if isinstance(sample, SpeechUpdate):
             yield self._transcript(sample)
 
@@ -281,8 +253,8 @@ class Pipeline:
             self.lamps.window(window)
             yield window
 
-    def _raise_failures(self, reader: OwnedThread) -> None:
-        reader.check()
+    def _raise_failures(self, reader: Reader) -> None:
+        reader.thread.check()
         error = stages_error(self._stages)
         if error is not None:
             raise error
@@ -308,18 +280,9 @@ class Pipeline:
         """Stop all threads and release source and extractors; safe to call twice."""
         self._stop.set()
         if self._reader is not None:
-            self._reader.stop.set()
-            self._reader.join(5.0)
+            self._reader.close()
         for stage in self._stages:
             stage.close()
         while self._unused:
             self._unused.pop().close()
         self.source.close()
-
-
-def _from_zero(samples: np.ndarray, start_s: float) -> np.ndarray:
-    """Samples that begin at media time zero: silence put before, or what lies before zero cut."""
-    offset = round(start_s * SAMPLE_RATE_HZ)
-    if offset >= 0:
-        return np.concatenate([np.zeros(offset, np.float32), samples])
-    return samples[-offset:]

@@ -234,9 +234,22 @@ def test_sound_that_begins_late_or_early_lies_on_the_clock(demo_clip: Path) -> N
 
 
 def test_pause_is_silence_and_no_face_until_resumed(demo_clip: Path) -> None:
-    settings = config(words=False)
-    pipeline = Pipeline(settings, Scripted(items_of(demo_clip)))
-    pipeline.pause()
-    got = windows(pipeline.messages())
-    assert not any(w.present.any() for w in got)
-    assert pipeline.lamps.state()["face"].why == "paused"
+    settings = config(source=str(demo_clip), paced=True, words=False)
+    slow = SlowClock(0.5)
+    pipeline = Pipeline(settings, open_source(settings, clock=slow), clock=slow)
+
+    def on_tick() -> None:
+        if 2.0 < pipeline.position_s < 3.5 and not paused:
+            paused.append(pipeline.position_s)
+            pipeline.pause()
+            assert pipeline.lamps.state()["face"].why == "paused"
+        if pipeline.position_s > 4.0 and len(paused) == 1:
+            paused.append(pipeline.position_s)
+            pipeline.resume()
+
+    paused: list[float] = []
+    got = final(windows(pipeline.messages(on_tick=on_tick)))
+    face, voice = got[11].streams["face"].mask, got[11].streams["voice"].mask  # 2 to 6 s
+    assert not face[8:18].any() and not voice[80:180].any()
+    assert face[25:35].all() and voice[250:].any()
+    assert pipeline.lamps.state()["face"].state == "present"
