@@ -1,0 +1,195 @@
+"""Banks of prepared samples by modality, and batches put together from their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+
+from features.messages import Statistics
+from features.spec import FACE, LIVE, STATES, VOICE
+from model.corpora_text import TRAIN
+from model.inputs import VOICE_WIDTH, Batch, Prior, Sample, collate
+from model.live_faces import FaceMaker
+from model.live_samples import no_stream
+from model.text import WIDTH as TEXT_WIDTH
+
+NONE: Final = -1  # the row of a modality that is missing
+CLASS_EDGES: Final = (-0.5, 0.5)  # between negative, neutral and positive labels
+
+
+@dataclass(frozen=True, slots=True)
+class TextBank:
+    """Token states ``(tokens, 384) float16`` of texts, with labels ``(n,)`` and splits ``(n,)``."""
+
+    states: list[np.ndarray]
+    label: np.ndarray
+    split: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceBank:
+    """Prepared windows ``voice (n, 40, 26)``, ``states (n, 16, 512) float16`` and their masks;
+    ``label``, ``split``, ``clip``, ``speaker``, ``emotion`` ``(n,)``."""
+
+    voice: np.ndarray
+    voice_mask: np.ndarray
+    states: np.ndarray
+    states_mask: np.ndarray
+    label: np.ndarray
+    split: np.ndarray
+    clip: np.ndarray
+    speaker: np.ndarray
+    emotion: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class FaceBank:
+    """Single faces ``values (n, 58)`` and what is known of the same person, where anything is."""
+
+    values: np.ndarray
+    label: np.ndarray
+    split: np.ndarray
+    clip: np.ndarray
+    emotion: np.ndarray
+    own: list[Statistics | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Banks:
+    """Everything a batch is made of."""
+
+    text: TextBank
+    voice: VoiceBank
+    face: FaceBank
+    maker: FaceMaker
+    priors: dict[str, Prior]
+
+    @property
+    def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels in the order of ``MODALITIES``."""
+        return self.text.label, self.voice.label, self.face.label
+
+    @property
+    def splits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Splits in the order of ``MODALITIES``."""
+        return self.text.split, self.voice.split, self.face.split
+
+    def labels_of(self, rows: np.ndarray) -> np.ndarray:
+        """``rows (B, 3)`` to labels ``(B, 3)``; 0 where a modality is missing."""
+        taken = [np.where(r >= 0, own[r], 0.0) for r, own in zip(rows.T, self.labels, strict=True)]
+        return np.stack(taken, 1).astype(np.float32)
+
+    def batch(self, rows: np.ndarray, chance: np.random.Generator | None = None) -> Batch:
+        """Windows of the rows ``(B, 3)`` of text, voice and face; with ``chance`` faces come to live."""
+        samples = [self._sample(int(v), int(f), int(t), chance) for t, v, f in rows.tolist()]
+        found = [self.text.states[t] if t >= 0 else np.zeros((0, TEXT_WIDTH)) for t in rows[:, 0]]
+        longest = max(1, *(len(states) for states in found))
+        text = torch.zeros(len(rows), longest, TEXT_WIDTH)
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for i, states in enumerate(found):
+            text[i, : len(states)] = torch.from_numpy(states.astype(np.float32))
+            mask[i, : len(states)] = True
+        return collate(samples, text, mask)
+
+    def _sample(self, v: int, f: int, t: int, chance: np.random.Generator | None) -> Sample:
+        if v >= 0:
+            bank = self.voice
+            voice = (bank.voice[v], bank.voice_mask[v])
+            states = (bank.states[v].astype(np.float32), bank.states_mask[v])
+        else:
+            voice, states = _NO_VOICE, (no_stream(STATES).values, no_stream(STATES).mask)
+        if f < 0:
+            face = (no_stream(FACE).values, no_stream(FACE).mask)
+        elif chance is None:
+            face = self.maker.still(self.face.values[f], self.face.own[f])
+        else:
+            face = self.maker.window(self.face.values[f], self.face.own[f], chance)
+        present = np.array([t >= 0, v >= 0, f >= 0 and bool(face[1].any())])
+        return Sample(*voice, *states, face[0].astype(np.float32), face[1], present)
+
+
+def _no_voice() -> tuple[np.ndarray, np.ndarray]:
+    steps = LIVE.steps(VOICE) * 10 // LIVE.stream(VOICE).rate_hz
+    return np.zeros((steps, VOICE_WIDTH), np.float32), np.zeros(steps, bool)
+
+
+_NO_VOICE: Final = _no_voice()
+
+
+class Drawing:
+    """Draws rows for training batches: single modalities, pairs of one clip, and synthetic ones.
+
+    Synthetic windows put text, voice and face of different corpora together, of the same valence or
+    of another. Negative, neutral and positive labels are drawn about as often.
+    """
+
+    def __init__(self, banks: Banks, shares: Sequence[float]) -> None:
+        self._banks = banks
+        self._shares = np.cumsum(shares) / sum(shares)
+        self._train = [np.flatnonzero(split == TRAIN) for split in banks.splits]
+        self._weights = [
+            _balanced(own[rows]) for own, rows in zip(banks.labels, self._train, strict=True)
+        ]
+        self._sorted = [
+            rows[np.argsort(own[rows], kind="stable")]
+            for own, rows in zip(banks.labels, self._train, strict=True)
+        ]
+        clips: dict[str, int] = {name: i for i, name in enumerate(banks.face.clip.tolist()) if name}
+        own_clips = banks.voice.clip[self._train[1]].tolist()
+        self._pairs = [
+            (int(v), clips[name])
+            for v, name in zip(self._train[1], own_clips, strict=True)
+            if name in clips
+        ]
+
+    def rows(self, size: int, chance: np.random.Generator) -> np.ndarray:
+        """``(size, 3)`` rows of text, voice and face, ``NONE`` where missing."""
+        return np.array([self._row(chance) for _ in range(size)])
+
+    def _row(self, chance: np.random.Generator) -> list[int]:
+        kind = int(np.searchsorted(self._shares, chance.random(), side="right"))
+        row = [NONE, NONE, NONE]
+        if kind < 3:
+            row[kind] = self._one(kind, chance)
+        elif kind == 3 and self._pairs:
+            row[1], row[2] = self._pairs[chance.integers(len(self._pairs))]
+        else:
+            self._compose(row, kind != 5, chance)
+        return row
+
+    def _compose(self, row: list[int], alike: bool, chance: np.random.Generator) -> None:
+        members = [[0, 1], [0, 2], [1, 2], [0, 1, 2]][chance.integers(4)]
+        first = members[chance.integers(len(members))]
+        row[first] = self._one(first, chance)
+        label = float(self._banks.labels[first][row[first]])
+        for m in members:
+            if m != first:
+                row[m] = self._near(m, label, chance) if alike else self._one(m, chance)
+
+    def _one(self, m: int, chance: np.random.Generator) -> int:
+        place = int(np.searchsorted(self._weights[m], chance.random(), side="right"))
+        return int(self._train[m][min(place, len(self._train[m]) - 1)])
+
+    def _near(self, m: int, label: float, chance: np.random.Generator) -> int:
+        """A row of modality ``m`` with about this label."""
+        rows = self._sorted[m]
+        labels = self._banks.labels[m][rows]
+        low, high = np.searchsorted(labels, [label - 0.4, label + 0.4])
+        if high <= low:
+            low = min(int(low), len(rows) - 1)
+            low, high = max(0, low - 8), min(len(rows), low + 8)
+        return int(rows[chance.integers(low, high)])
+
+
+def _balanced(labels: np.ndarray) -> np.ndarray:
+    """Cumulated probabilities with which negative, neutral and positive come equally often."""
+    kinds = np.digitize(labels, CLASS_EDGES)
+    weights = np.ones(len(labels))
+    for kind in np.unique(kinds):
+        weights[kinds == kind] = 1.0 / (kinds == kind).sum()
+    cumulated: np.ndarray = np.cumsum(weights / weights.sum())
+    return cumulated

@@ -1,0 +1,128 @@
+"""Faces that hold still made to live: jitter, speech, gaps, and people with faces of their own.
+
+Still pictures of faces know nothing of speech, and models of them take a speaking mouth for a bad
+mood. So the same still face is shown with its mouth moving as in speech, under the same label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from features.messages import Statistics
+from features.spec import BLENDSHAPES, FACE, LIVE, POSE
+from model.inputs import Prior, blend, normalise
+
+STEPS: Final = LIVE.steps(FACE)
+SHAPES: Final = len(BLENDSHAPES)
+HIDDEN: Final = tuple(
+    name
+    for name in (*BLENDSHAPES, *POSE)
+    if name.startswith(("_neutral", "eyeLook")) or name in POSE
+)  # gaze and pose say where people sit, and still pictures say nothing true about them
+SPEAKING: Final = tuple(
+    name for name in BLENDSHAPES if name.startswith(("jaw", "mouth")) and "Smile" not in name
+)
+SPEECH_SHARE: Final = 0.6  # of training faces, the share that speaks
+PERSON_SHARE: Final = 0.5  # and the share that belongs to somebody seen before
+GAP_SHARE: Final = 0.2
+LONGEST_SEEN_S: Final = 600.0
+JITTER: Final = 0.01  # of a blendshape, standard deviation
+JITTER_STAYS: Final = 0.8
+
+
+def face_columns() -> np.ndarray:
+    """``(58,) float32``: 0 for columns that are hidden from the network."""
+    return np.array([name not in HIDDEN for name in (*BLENDSHAPES, *POSE)], np.float32)
+
+
+def speech_motion(values: np.ndarray) -> np.ndarray:
+    """How a speaking mouth leaves its rest, ``(n, 58)`` of a neutral speaker's frames.
+
+    The rest is the tenth percentile over the frames; columns other than the mouth's stay zero.
+    """
+    motion = np.zeros_like(values)
+    mouth = [BLENDSHAPES.index(name) for name in SPEAKING]
+    motion[:, mouth] = values[:, mouth] - np.quantile(values[:, mouth], 0.1, axis=0)
+    return motion
+
+
+@dataclass(frozen=True, slots=True)
+class FaceMaker:
+    """Makes windows out of single faces. ``neutral (m, 58)``: faces at rest, of other people;
+    ``motion (n, 58)`` at 10 Hz: mouths that speak."""
+
+    prior: Prior
+    neutral: np.ndarray
+    motion: np.ndarray
+
+    def window(
+        self, face: np.ndarray, own: Statistics | None, chance: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A random window of one face ``(58,)``: normalised ``(40, 58)`` and its mask.
+
+        ``own`` are statistics of this very person; a person made up takes their place where there
+        are none.
+        """
+        if own is None and chance.random() < PERSON_SHARE:
+            face, own = self._person(face, chance)
+        values = face + _jitter(chance)
+        if chance.random() < SPEECH_SHARE:
+            values = values + self._speech(chance)
+        values[:, :SHAPES] = np.clip(values[:, :SHAPES], 0.0, 1.0)
+        mask = _gaps(chance)
+        return normalise(values, mask, blend(own, self.prior)), mask
+
+    def still(self, face: np.ndarray, own: Statistics | None) -> tuple[np.ndarray, np.ndarray]:
+        """The face without any of this, for judging: the whole window shows it."""
+        mask = np.ones(STEPS, bool)
+        values = np.repeat(face[None], STEPS, axis=0)
+        return normalise(values, mask, blend(own, self.prior)), mask
+
+    def _person(
+        self, face: np.ndarray, chance: np.random.Generator
+    ) -> tuple[np.ndarray, Statistics]:
+        """The face on somebody whose rest differs from most people's, and what was seen of them."""
+        rest_of_all = self.neutral.mean(0)
+        stranger = self.neutral[chance.integers(len(self.neutral))]
+        own = chance.uniform(0.0, 0.8) * (stranger - rest_of_all)
+        variance = self.prior.variance * np.float32(chance.uniform(0.2, 1.0))
+        seconds = float(np.exp(chance.uniform(np.log(4.0), np.log(LONGEST_SEEN_S))))
+        mean = (rest_of_all + own).astype(np.float32)
+        return face + own, Statistics(mean, variance, seconds)
+
+    def _speech(self, chance: np.random.Generator) -> np.ndarray:
+        speed = chance.uniform(0.6, 1.6)
+        places = (chance.uniform(0, len(self.motion)) + speed * np.arange(STEPS)).astype(int)
+        amplitude = chance.uniform(0.3, 2.0, (1, self.motion.shape[1]))
+        moved: np.ndarray = self.motion[places % len(self.motion)] * amplitude
+        return moved
+
+
+def speaker_statistics(values: np.ndarray, seconds_each: float) -> Statistics:
+    """What clips with faces ``(n, 58)`` of one person leave behind."""
+    return Statistics(
+        values.mean(0).astype(np.float32),
+        values.var(0).astype(np.float32),
+        seconds_each * len(values),
+    )
+
+
+def _jitter(chance: np.random.Generator) -> np.ndarray:
+    """Noise that stays a while, ``(40, 58)``; the landmarks of a face that holds still tremble."""
+    fresh = chance.normal(0.0, JITTER, (STEPS, SHAPES + len(POSE)))
+    kept = np.sqrt(1 - JITTER_STAYS**2)
+    for step in range(1, STEPS):
+        fresh[step] = JITTER_STAYS * fresh[step - 1] + kept * fresh[step]
+    return fresh
+
+
+def _gaps(chance: np.random.Generator) -> np.ndarray:
+    """Which steps have a face: mostly all, sometimes a beginning, an end or a middle is missing."""
+    mask = np.ones(STEPS, bool)
+    if chance.random() < GAP_SHARE:
+        first, length = chance.integers(STEPS), chance.integers(1, STEPS * 3 // 4)
+        mask[first : first + length] = False
+    return mask
