@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -63,8 +64,22 @@ TextOnly = Annotated[
 Language = Annotated[str, typer.Option(help="Spoken language, or '' to detect it.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tonality {version('tonality')}, Apache-2.0")
+        typer.echo("voice by openSMILE: not for commercial products (audEERING research licence)")
+        typer.echo(
+            "checkpoint trained on research data: not for commercial use (see the model card)"
+        )
+        raise typer.Exit
+
+
 @app.callback()
 def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Version and licences."),
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
 ) -> None:
     """Options of every command."""

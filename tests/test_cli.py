@@ -136,6 +136,22 @@ def test_every_command_teaches() -> None:
         assert result.exit_code == 0 and "Usage" in result.output
 
 
+def test_the_version_names_the_licences_that_bind() -> None:
+    output = CliRunner().invoke(app, ["--version"]).output
+    assert "openSMILE" in output and "not for commercial" in output
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(demo_clip: Path) -> None:
+    command = [sys.executable, "-m", "dashboard.cli", "score", str(demo_clip), "--no-words"]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert writer.stdout is not None and writer.stderr is not None
+    writer.stdout.readline()
+    writer.stdout.close()
+    assert writer.stderr.read() == ""
+    writer.stderr.close()
+    writer.wait(SECONDS)
+
+
 def test_devices_lists_or_says_what_is_missing() -> None:
     done = tonality("devices")
     assert done.returncode == 0, done.stderr
