@@ -65,34 +65,38 @@ def tune(
 ) -> tuple[SentimentHead, TuningState]:
     """Run or go on with the plan; leaves encoder and head as they were best on MOSI's validation part."""
     torch.manual_seed(protocol.seed)
-    layers = encoder.tunable(protocol.layers)
+    encoder.tunable(protocol.layers)
     head = SentimentHead()
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": layers, "peak": protocol.rate},
-            {"params": list(head.parameters()), "peak": protocol.head_rate},
-        ],
-        weight_decay=protocol.decay,
-    )
+    optimiser = _optimiser(encoder, head, protocol)
     state = TuningState(folder, protocol.key, encoder, head, optimiser)
     first = state.resume()
     advance(first)
     labels, steps = texts.labels, plan(texts, lower.length, protocol)
     saved = time.monotonic()
-    for number in range(first, len(steps)):
-        step = steps[number]
+    for done, step in enumerate(steps[first:], start=first + 1):
         _update(step, encoder, head, optimiser, lower, labels, protocol.dtype)
         if step.judge:
             predicted = predict(encoder, head, lower, texts.valid)
             error = regression(predicted, labels[texts.valid].numpy())["mae"]
-            logger.info("step %d of %d: MOSI valid MAE %.4f", number + 1, len(steps), error)
-            state.judge(error, number + 1)
+            logger.info("step %d of %d: MOSI valid MAE %.4f", done, len(steps), error)
+            state.judge(error, done)
         if step.judge or time.monotonic() - saved > protocol.save_every_s:
-            state.save(number + 1)
+            state.save(done)
             saved = time.monotonic()
         advance(1)
     state.restore_best()
     return head, state
+
+
+def _optimiser(
+    encoder: TextEncoder, head: SentimentHead, protocol: Protocol
+) -> torch.optim.Optimizer:
+    layers = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": layers, "peak": protocol.rate},
+        {"params": list(head.parameters()), "peak": protocol.head_rate},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=protocol.decay)
 
 
 def _update(
