@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,86 @@ def test_the_demo_from_start_to_stop(page: Page, server: PageServer) -> None:
     expect(page.get_by_test_id("banner")).to_contain_text("Stopped")
     eventually(lambda: server.workers() == [])
     assert page.outside == []  # type: ignore[attr-defined]
+
+
+def phrases_of(page: Page) -> list[dict[str, Any]]:
+    """The phrases under the curve as they are drawn, in pixels."""
+    script = """
+    () => {
+      const { curve } = window.tonality.live;
+      return [...curve.blocks.values()].map((block) => ({
+        left: curve.x(block[0].word.start),
+        right: curve.x(block[0].word.start) + Math.max(...block.map((one) => one.x + curve.measure(one.text, one.word, curve.letters().size))),
+        words: block.map((one) => [one.row, one.x, one.word.start, one.text, one.word.text]),
+      }));
+    }
+    """
+    return list(page.evaluate(script))
+
+
+def test_words_under_the_curve_are_read_from_left_to_right_in_phrases(page: Page) -> None:
+    start_demo(page)
+    wait_counter(page, "points", 12)
+    phrases = phrases_of(page)
+    assert len(phrases) >= 2
+    assert any(word[0] > 0 for phrase in phrases for word in phrase["words"])  # lines are wrapped
+    for phrase in phrases:
+        times = [start for _, _, start, _, _ in phrase["words"]]
+        assert times == sorted(times)
+        places = [(row, x) for row, x, _, _, _ in phrase["words"]]
+        assert places == sorted(places) and places[0] == (0, 0)
+        assert max(row for row, _ in places) < 5
+    for one, following in pairwise(phrases):
+        assert one["right"] < following["left"]
+        assert one["words"][-1][2] < following["words"][0][2]
+    spoken = " ".join(text for phrase in phrases for *_, text in phrase["words"])
+    assert "this turned out far better than we had hoped" in spoken
+    page.get_by_role("button", name="10 min").click()
+    page.wait_for_function("() => window.tonality.live.curve.blocks.size === 0")
+    assert painted(page, "curve")["coloured"] > 100
+    page.get_by_role("button", name="1 min").click()
+    page.wait_for_function("() => window.tonality.live.curve.blocks.size > 0")
+
+
+def test_phrases_end_at_pauses_and_stay_when_what_came_before_is_forgotten(page: Page) -> None:
+    script = """
+    async () => {
+      const { mark, phrases, wrap } = await import("/assets/phrases.js");
+      const words = [];
+      let time = 0;
+      "the first one. is long then a pause comes and goes on for ever without any other end".split(" ").forEach((text, i) => {
+        time += i === 7 ? 0.9 : 0.05;
+        words.push({ text, start: time, end: (time += 0.4) });
+      });
+      const told = (list) => phrases(list, -1).map((phrase) => phrase.map((word) => word.text).join(" "));
+      mark(words, 1.2, 2);
+      const before = told(words);
+      const kept = words.slice(5);
+      mark(kept, 1.2, 2);
+      const measure = (text) => text.length * 7;
+      return {
+        before,
+        after: told(kept),
+        late: phrases(words, words[10].start).length,
+        fits: wrap(words.slice(0, 3), 60, 2, measure, 4),
+        cut: wrap(words, 60, 2, measure, 4),
+        wide: wrap([{ text: "internationalisation" }], 60, 2, measure, 4),
+      };
+    }
+    """
+    told = page.evaluate(script)
+    spoken = ["the first one.", "is long then a", "pause comes and goes on for ever"]
+    assert told["before"] == [*spoken, "without any other end"]
+    assert told["after"] == ["then a", spoken[2], "without any other end"]
+    assert told["late"] == 2
+
+    def lines(wrapped: dict[str, Any]) -> list[tuple[int, int, str]]:
+        return [(one["row"], one["x"], one["text"]) for one in wrapped["placed"]]
+
+    assert lines(told["fits"]) == [(0, 0, "the"), (0, 25, "first"), (1, 0, "one.")]
+    assert lines(told["cut"]) == [*lines(told["fits"]), (1, 32, "is…")]
+    assert lines(told["wide"]) == [(0, 0, "interna…")]
+    assert [told[name]["whole"] for name in ("fits", "cut", "wide")] == [True, False, True]
 
 
 def test_space_pauses_and_goes_on(page: Page) -> None:

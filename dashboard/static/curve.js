@@ -2,17 +2,18 @@
 // canvas, drawn only when something has moved by half a pixel or changed.
 
 import { signed, wording } from "./palette.js";
+import { mark, phrases, wrap } from "./phrases.js";
 
 const LEFT = 62;
 const RIGHT = 104;
 const TOP = 10;
 const AXIS = 22;
-const WORD_ROWS = 5;
-const WORD_ROW = 19;
-const WORD_SHIFT = 34; // pixels that a word may stand later than it was said, to find room
 const EDGE = 10; // pixels between the newest moment and the right border
-const WORD_TICKS = 10; // a strip with a tick for every word, also for those that found no room
-const WORDS = WORD_ROWS * WORD_ROW + WORD_TICKS;
+const WORD_TICKS = 10; // a strip with a tick for every word at its true time, above the phrases
+const WORD_LINES = 92; // pixels for the lines of phrases
+const BLOCK_LEAST = 76; // pixels that a phrase is wide at least
+const BLOCK_FULL = 100; // pixels at which a phrase without a pause ends; the newest one's width
+const BLOCK_GAP = 9;
 const LANE = 38;
 const LANE_FULL = 2; // the score at which a lane's bar is as high as it gets
 const DENSE_S = 120; // spans longer than this show ticks instead of words
@@ -55,7 +56,9 @@ export class Curve {
     this.context = canvas.getContext("2d");
     this.palette = palette;
     this.span = 30;
-    this.widths = new Map();
+    this.widths = new Map(); // of texts, in pixels
+    this.blocks = new Map(); // phrases as they are laid out, oldest first
+    this.shown = []; // the phrases themselves
     this.hover = null;
     this.resize();
     canvas.addEventListener("pointermove", (event) => (this.hover = event.offsetX));
@@ -71,9 +74,24 @@ export class Curve {
     this.canvas.height = Math.round(clientHeight * ratio);
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.plot = Math.max(80, clientWidth - LEFT - RIGHT);
-    this.scoreBottom = clientHeight - AXIS - LANES.length * LANE - WORDS - 14;
-    this.gradient = null;
+    this.divide();
     return true;
+  }
+
+  // How much time is shown, in seconds; long spans have no lines of words, and a higher curve.
+  show(span) {
+    this.span = span;
+    this.divide();
+  }
+
+  divide() {
+    const words = WORD_TICKS + (this.dense ? 0 : WORD_LINES);
+    this.scoreBottom = this.height - AXIS - LANES.length * LANE - words - 14;
+    this.gradient = null;
+  }
+
+  get dense() {
+    return this.span > DENSE_S;
   }
 
   // Draws when needed; true when it did. `key` names everything else that the picture depends on.
@@ -86,20 +104,26 @@ export class Curve {
     c.clearRect(0, 0, this.width, this.height);
     this.from = head - this.span;
     this.frame();
-    c.save();
-    c.beginPath();
-    c.rect(LEFT, 0, this.plot, this.height);
-    c.clip();
     const first = Math.max(0, strip.indexAt(this.from) - 1);
-    this.band(strip.points, first);
-    this.line(strip.points, first);
-    this.words(strip);
-    this.lanes(strip.points, first);
-    this.ticks(head);
-    c.restore();
+    this.clipped(LEFT, this.plot, () => {
+      this.band(strip.points, first);
+      this.line(strip.points, first);
+      this.lanes(strip.points, first);
+      this.ticks(head);
+    });
+    this.clipped(LEFT, this.plot + RIGHT, () => this.words(strip)); // the newest phrase runs over the border
     if (strip.points.length) this.gutter(strip);
     if (this.hover !== null) this.tip(strip);
     return true;
+  }
+
+  clipped(left, width, paint) {
+    this.context.save();
+    this.context.beginPath();
+    this.context.rect(left, 0, width, this.height);
+    this.context.clip();
+    paint();
+    this.context.restore();
   }
 
   x(time) {
@@ -167,6 +191,8 @@ export class Curve {
   band(points, first) {
     const c = this.context;
     c.fillStyle = this.palette.band;
+    c.strokeStyle = this.palette.bandEdge;
+    c.lineWidth = 1;
     for (const run of this.runs(points, first)) {
       c.beginPath();
       if (run.length === 1) {
@@ -175,8 +201,10 @@ export class Curve {
       } else {
         for (const point of run) c.lineTo(this.x(point.end_s), this.y(point.high));
         for (let i = run.length - 1; i >= 0; i -= 1) c.lineTo(this.x(run[i].end_s), this.y(run[i].low));
+        c.closePath();
       }
       c.fill();
+      if (!this.dense) c.stroke();
     }
   }
 
@@ -188,7 +216,7 @@ export class Curve {
       this.gradientKey = this.palette.key;
     }
     c.strokeStyle = this.gradient;
-    c.lineWidth = this.span > DENSE_S ? 2 : 3.5;
+    c.lineWidth = this.dense ? 2 : 3.5;
     c.lineJoin = "round";
     c.lineCap = "round";
     let last = null;
@@ -218,63 +246,93 @@ export class Curve {
     c.globalAlpha = 1;
   }
 
-  measure(text) {
-    let width = this.widths.get(text);
+  // Longer spans have less room for as many words: smaller letters, one more line.
+  letters() {
+    return this.span > 40 ? { size: 12, row: 15, rows: 6, space: 4 } : { size: 14, row: 18, rows: 5, space: 4.5 };
+  }
+
+  measure(text, word, size) {
+    const key = `${size}${word.tentative ? "?" : ""}${text}`;
+    let width = this.widths.get(key);
     if (width === undefined) {
       if (this.widths.size > 3000) this.widths.clear();
+      this.wordFont(size, word.tentative);
       width = this.context.measureText(text).width;
-      this.widths.set(text, width);
+      this.widths.set(key, width);
     }
     return width;
   }
 
-  // Stable words keep their row once placed, so that nothing jumps while it scrolls.
+  wordFont(size, tentative) {
+    this.font(size, tentative ? 400 : 500, tentative ? "italic" : "");
+  }
+
+  // Where every word stands: anew only when words, their colours or the scale have changed.
   place(strip) {
     const scale = (this.plot - EDGE) / this.span;
-    const rows = new Array(WORD_ROWS).fill(-Infinity);
-    this.font(15, 500);
-    for (const word of [...strip.words, ...strip.tentative]) {
-      const width = this.measure(word.text);
-      const left = ((word.start + word.end) / 2) * scale - width / 2;
-      if (word.scale !== scale) {
-        word.scale = scale;
-        const shifts = rows.map((right) => Math.max(0, right + 7 - left));
-        word.shift = Math.min(...shifts);
-        word.row = word.shift <= WORD_SHIFT ? shifts.indexOf(word.shift) : -1;
-      }
-      if (word.row >= 0) rows[word.row] = Math.max(rows[word.row], left + word.shift + width);
-    }
-    for (let i = strip.words.length - 1; i >= 0; i -= 1) {
-      const word = strip.words[i];
-      if (word.end < this.from) break;
-      word.score = strip.scoreOf((word.start + word.end) / 2);
-    }
-    for (const word of strip.tentative) word.score = strip.scoreOf((word.start + word.end) / 2);
+    const all = [...strip.words, ...strip.tentative];
+    mark(all, BLOCK_LEAST / scale, BLOCK_FULL / scale);
+    const shown = phrases(all, this.from);
+    const before = this.blocks;
+    this.blocks = new Map();
+    shown.forEach((words, i) => {
+      for (const word of words) word.score = strip.scoreOf((word.start + word.end) / 2);
+      if (this.dense) return;
+      const room = i + 1 < shown.length ? (shown[i + 1][0].start - words[0].start) * scale - BLOCK_GAP : BLOCK_FULL;
+      const spoken = (words[words.length - 1].end - words[0].start) * scale;
+      const key = `${words[0].start} ${room} ${this.span} ${words.map((word) => `${word.text}${word.tentative ? "?" : ""}`).join(" ")}`;
+      const known = before.get(key);
+      if (known) known.forEach((one, j) => (one.word = words[j]));
+      this.blocks.set(key, known ?? this.block(words, Math.min(room, Math.max(BLOCK_FULL, spoken)), room));
+    });
+    this.shown = shown;
+  }
+
+  // As narrow as it is spoken, so that its lines stay; wider where that saves words.
+  block(words, width, room) {
+    const { size, rows, space } = this.letters();
+    const measure = (text, word) => this.measure(text, word, size);
+    const narrow = wrap(words, width, rows, measure, space);
+    return (narrow.whole || room <= width ? narrow : wrap(words, room, rows, measure, space)).placed;
   }
 
   words(strip) {
-    const c = this.context;
-    const key = `${strip.version}|${this.plot}|${this.span}|${strip.session}`;
-    if (key !== this.placed) {
+    const key = `${strip.version}|${this.plot}|${this.span}|${this.palette.font}`;
+    if (key !== this.placed || strip !== this.placedStrip) {
       this.place(strip);
       this.placed = key;
+      this.placedStrip = strip;
     }
-    c.textAlign = "center";
-    const top = this.scoreBottom + 12;
-    const draw = (word) => {
-      const x = this.x((word.start + word.end) / 2);
-      c.fillStyle = this.palette.score(word.score, word.tentative ? 0.55 : 1);
-      const dense = this.span > DENSE_S;
-      c.fillRect(x - 1, dense ? top : top + WORD_ROWS * WORD_ROW + 2, 2, dense ? WORDS - 8 : WORD_TICKS - 4);
-      if (!dense && word.row >= 0) c.fillText(word.text, x + word.shift, top + word.row * WORD_ROW + WORD_ROW / 2);
-    };
-    this.font(15, 500);
-    for (let i = strip.words.length - 1; i >= 0; i -= 1) {
-      if (strip.words[i].end < this.from - 2) break;
-      draw(strip.words[i]);
+    const c = this.context;
+    const top = this.scoreBottom + 10;
+    for (const phrase of this.shown) {
+      for (const word of phrase) {
+        c.fillStyle = this.wordColour(word);
+        c.fillRect(this.x((word.start + word.end) / 2) - 1, top, this.dense ? 1 : 2, WORD_TICKS - 4);
+      }
     }
-    this.font(15, 400, "italic");
-    for (const word of strip.tentative) draw(word);
+    if (!this.dense) this.lines(top + WORD_TICKS);
+  }
+
+  lines(top) {
+    const c = this.context;
+    const { size, row } = this.letters();
+    c.textAlign = "left";
+    for (const tentative of [false, true]) {
+      this.wordFont(size, tentative);
+      for (const block of this.blocks.values()) {
+        const left = this.x(block[0].word.start);
+        for (const one of block) {
+          if (Boolean(one.word.tentative) !== tentative) continue;
+          c.fillStyle = this.wordColour(one.word);
+          c.fillText(one.text, left + one.x, top + (one.row + 0.5) * row);
+        }
+      }
+    }
+  }
+
+  wordColour(word) {
+    return this.palette.score(word.score, word.tentative ? 0.72 : 1);
   }
 
   lanes(points, first) {
@@ -286,7 +344,7 @@ export class Curve {
         const point = points[i];
         const before = i > 0 && points[i - 1].seq === point.seq - 1 ? points[i - 1].end_s : point.end_s - 0.5;
         const left = this.x(before);
-        const width = Math.max(1, this.x(point.end_s) - left - (this.span > DENSE_S ? 0 : 1));
+        const width = Math.max(1, this.x(point.end_s) - left - (this.dense ? 0 : 1));
         if (!point.present[name]) {
           if (!point.final) continue; // its words may still come
           c.fillStyle = this.palette.absent;
@@ -303,7 +361,7 @@ export class Curve {
 
   ticks(head) {
     const c = this.context;
-    const step = this.span > DENSE_S ? 60 : this.span > 30 ? 10 : 5;
+    const step = this.dense ? 60 : this.span > 30 ? 10 : 5;
     this.font(12);
     c.textAlign = "center";
     c.fillStyle = this.palette.faint;

@@ -82,7 +82,7 @@ export class Live {
   }
 
   zoom(span) {
-    this.curve.span = span;
+    this.curve.show(span);
     for (const button of this.root.querySelectorAll("[data-span]")) button.setAttribute("aria-pressed", String(Number(button.dataset.span) === span));
   }
 
@@ -192,7 +192,7 @@ export class Live {
     this.say("score", current ? signed(score) : "–");
     this.part("score").style.color = current && score !== null ? this.palette.score(score) : this.palette.faint;
     this.say("wording", current && last ? wording(score) : "");
-    this.say("interval", current && score !== null ? `between ${signed(last.low)} and ${signed(last.high)}` : "");
+    this.say("interval", current && last ? (score === null ? "nothing seen, heard or said" : `between ${signed(last.low)} and ${signed(last.high)}`) : "");
     const picture = strip?.picture;
     this.say("quality", picture && this.state.fresh ? (picture.quality === "ok" ? strongest(picture) : picture.quality) : "");
   }

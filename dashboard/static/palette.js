@@ -30,7 +30,8 @@ export class Palette {
     this.line = this.dark ? "rgba(255,255,255,.13)" : "rgba(20,24,32,.12)";
     this.faint = this.dark ? "rgba(255,255,255,.62)" : "rgba(20,24,32,.66)";
     this.absent = this.dark ? "rgba(255,255,255,.05)" : "rgba(20,24,32,.05)";
-    this.band = this.dark ? "rgba(160,176,200,.22)" : "rgba(70,90,120,.15)";
+    this.band = this.dark ? "rgba(160,176,200,.26)" : "rgba(70,90,120,.2)";
+    this.bandEdge = this.dark ? "rgba(160,176,200,.55)" : "rgba(70,90,120,.5)";
     this.cache = new Map();
     return true;
   }
@@ -59,7 +60,7 @@ function luminance(colour) {
 
 // What a score means in words, for people and for screen readers.
 export function wording(score) {
-  if (score === null || score === undefined) return "nothing to go by";
+  if (score === null || score === undefined) return "no evidence";
   const strength = Math.abs(score);
   if (strength < 0.35) return "neutral";
   const side = score > 0 ? "positive" : "negative";
