@@ -20,6 +20,7 @@ USES_HELP = (
     "Words alone is the text-only mode: no face and no voice is read, for places where that is "
     "not allowed."
 )
+TEXT_ONLY = "Text only: neither face nor voice is read, only the words, and they are not biometric."
 
 FILE_TYPES = ("mp4", "mov", "mkv", "webm", "avi", "m4v", "wav", "mp3", "flac", "ogg", "opus", "m4a")
 PURPOSES = (
@@ -108,9 +109,22 @@ def _any_left(source: str, use: Sequence[str]) -> bool:
     return (FACE in use and _sees(source)) or (_hears(source) and bool({VOICE, WORDS} & set(use)))
 
 
+def ready(use: Sequence[str]) -> str:
+    """What a start would do, where nothing is missing."""
+    return f"Ready. {TEXT_ONLY}" if list(use) == [WORDS] else "Ready."
+
+
 def shown(config: CaptureConfig) -> str:
     """The source for people."""
     return DEMO if config.source == "demo" else config.source.rpartition("/")[2]
+
+
+def described(config: CaptureConfig) -> str:
+    """A running session for people, in Markdown."""
+    lines = [f"Source: {shown(config)}", f"Purpose: {config.purpose or 'not stated'}"]
+    if config.words and not (config.picture or config.voice):
+        lines.append(TEXT_ONLY)
+    return "  \n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)

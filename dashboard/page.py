@@ -64,15 +64,15 @@ def _command() -> None:
 
 def _running(server: Server, session: WorkerState) -> None:
     config = server.configs.get(session.session)
-    st.markdown(":red[●] **Monitoring is on**" if session.state != "paused" else "**Paused**")
+    waits = session.state == "starting" and session.pid is None
+    on = ":red[●] **Monitoring is on**"
+    st.markdown("**About to start**" if waits else "**Paused**" if session.state == "paused" else on)
     if config is not None:
-        st.caption(f"Source: {choices.shown(config)}  \nPurpose: {config.purpose or 'not stated'}")
+        st.caption(choices.described(config))
     paused = session.state == "paused"
     left, right = st.columns(2)
     label = "Resume" if paused else "Pause"
-    if left.button(
-        label, width="stretch", help="Space bar", disabled=session.state == "restarting"
-    ):
+    if left.button(label, width="stretch", help="Space bar", disabled=session.pid is None):
         _pause(server, session, not paused)
         st.rerun()
     if right.button("Stop", width="stretch", type="primary"):
@@ -81,6 +81,8 @@ def _running(server: Server, session: WorkerState) -> None:
 
 
 def _pause(server: Server, session: WorkerState, pause: bool) -> None:
+    if session.pid is None:  # about to start, or to start again: there is nothing to pause
+        return
     act = server.runtime.pause_session if pause else server.runtime.resume_session
     _attempt(act, session.session)
 
@@ -115,7 +117,7 @@ def _chooser(server: Server) -> None:
     )  # fmt: skip
     missing = choices.missing(source, use, purpose)
     start = st.button("Start", type="primary", width="stretch", disabled=bool(missing))
-    st.caption(missing or "Ready.")
+    st.caption(missing or choices.ready(use))
     if start and source is not None:
         config = choices.config(kind, source, use, recogniser, purpose or "")
         if _attempt(server.start_session, config):

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
@@ -22,9 +23,10 @@ from streamlit import config as st_config
 from capture.config import CaptureConfig
 from dashboard.gate import require_loopback
 from dashboard.hub import Hub
+from dashboard.pending import PendingSession, can_score
 from dashboard.runtime import Runtime
 from dashboard.supervisor import OVER, WorkerState
-from features.errors import BindError
+from features.errors import BindError, WorkerError
 
 logger = logging.getLogger(__name__)
 
@@ -39,45 +41,88 @@ class Server:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.configs: dict[str, CaptureConfig] = {}
+        self._pending: PendingSession | None = None
+        self._starting = threading.Lock()
+        self._ended_by = ""
         _clear_abandoned_uploads()
         self.uploads = Path(tempfile.mkdtemp(prefix=f"{UPLOADS}{os.getpid()}-"))
         self.hub = Hub(runtime.address, self.workers).start()
 
     def workers(self) -> list[dict[str, Any]]:
-        """What the supervisor knows of every worker, ready for JSON."""
-        return [worker_line(state) for state in self.runtime.states()]
+        """What is known of every worker, ready for JSON; last what ended a thread of ours, if any."""
+        lines = [worker_line(state) for state in self._states()]
+        return [*lines, server_line(reason)] if (reason := self._trouble()) else lines
+
+    def _states(self) -> list[WorkerState]:
+        waiting = None if self._pending is None else self._pending.state()  # before it is started
+        states = self.runtime.states()
+        if waiting is None or any(state.name == waiting.name for state in states):
+            return states
+        return [*states, waiting]
+
+    def _trouble(self) -> str:
+        """What ended a thread of the runtime; kept, because it is raised only once."""
+        try:
+            self.runtime.check()
+        except Exception as error:  # noqa: BLE001 - whatever ended it is told, not handled
+            if not self._ended_by:
+                logger.error("the server's bus or supervisor has ended: %r", error)
+                self._ended_by = str(error) or repr(error)
+        return self._ended_by
 
     def start_session(self, config: CaptureConfig) -> str:
-        """Start capturing, and forget the sessions that are over; gives the new one's identifier."""
+        """Start capturing, and forget the sessions that are over; gives the new one's identifier.
+
+        While the inference worker loads, the session waits for it: see :class:`PendingSession`.
+        """
+        with self._starting:
+            self._forget_old(config)
+            if can_score(self.runtime):
+                session = self.runtime.start_session(config)
+            else:
+                self._pending = PendingSession(self.runtime, config)
+                session = self._pending.config.session
+            self.configs[session] = config
+        return session
+
+    def _forget_old(self, config: CaptureConfig) -> None:
+        states = self._states()
+        if any(state.state == "starting" and state.pid is None for state in states):
+            raise WorkerError("a session is about to start already; stop it first")
         for old in self.runtime.sessions():
             if all(worker.state in OVER for worker in old.workers):  # even if not yet gone
                 self._end(old.session, keep=config.source)
-        running = {state.session for state in self.runtime.states()}
+        if self._pending is not None and self._pending.state() is not None:
+            self._end(self._pending.config.session, keep=config.source)
+        running = {state.session for state in self._states()}
         for over in set(self.hub.sessions()) - running:
             self.hub.forget(over)
-        session = self.runtime.start_session(config)
-        self.configs[session] = config
-        return session
 
     def stop_session(self, session: str) -> None:
         """Stop capturing, and delete the file if it was uploaded for this."""
         self._end(session, keep="")
 
     def _end(self, session: str, keep: str) -> None:
-        self.runtime.stop_session(session)
+        if not self._called_off(session):
+            self.runtime.stop_session(session)
         config = self.configs.pop(session, None)
         if config is None or config.source == keep:
             return
         if self.uploads in Path(config.source).parents:
             shutil.rmtree(Path(config.source).parent, ignore_errors=True)
 
+    def _called_off(self, session: str) -> bool:
+        """Whether it was still to be started, and will not be now."""
+        pending = self._pending
+        return pending is not None and pending.config.session == session and pending.close()
+
     def session(self) -> WorkerState | None:
-        """The capture worker that was started last, running or over."""
-        captures = [state for state in self.runtime.states() if state.role == "capture"]
+        """The capture worker that was started last, running, over or about to start."""
+        captures = [state for state in self._states() if state.role == "capture"]
         return captures[-1] if captures else None
 
     def health(self) -> dict[str, Any]:
-        """Whether hub and workers stand, with their counts; for people and for watchers."""
+        """Whether our threads, hub and workers stand, with counts; for people and for watchers."""
         workers = self.workers()
         stands = [worker["state"] not in ("failed", "restarting") for worker in workers]
         return {"ok": self.hub.alive and all(stands), "workers": workers, "hub": self.hub.health()}
@@ -88,6 +133,8 @@ class Server:
             steps.callback(shutil.rmtree, self.uploads, ignore_errors=True)
             steps.callback(self.hub.close)
             steps.callback(self.runtime.close)
+            if self._pending is not None:
+                steps.callback(self._pending.close)
 
 
 def _clear_abandoned_uploads() -> None:
@@ -122,6 +169,15 @@ def worker_line(state: WorkerState) -> dict[str, Any]:
         "restarts": state.restarts,
         "memory_mib": round(state.memory_mib / 8) * 8,
     }
+
+
+def server_line(reason: str) -> dict[str, Any]:
+    """The server's own threads for browsers, as one more worker that has failed."""
+    detail = f"{reason}; stop the server and start it again"
+    return {
+        "name": "server", "role": "server", "session": "", "participant": "", "state": "failed",
+        "detail": detail, "pid": os.getpid(), "restarts": 0, "memory_mib": 0,
+    }  # fmt: skip
 
 
 def refuse_other_addresses() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from capture.config import CaptureConfig
 from dashboard import choices, server
 from dashboard.feed import routes
 from dashboard.gate import LoopbackOnly, is_loopback, refusal
+from dashboard.pending import LOADING
 from dashboard.runtime import Runtime
-from features.errors import BindError
+from features.errors import BindError, WorkerError
 from tests.browser import eventually
 
 HERE = "http://127.0.0.1:8501"
@@ -32,11 +33,21 @@ scripted = functools.partial(
 )
 
 
-def make_app() -> Starlette:
+def make_app(make_runtime: Callable[[], Runtime] = scripted) -> Starlette:
     return Starlette(
         routes=routes(),
         middleware=[Middleware(LoopbackOnly)],
-        lifespan=server.lifespan(scripted),
+        lifespan=server.lifespan(make_runtime),
+    )
+
+
+def gated(gate: Path) -> Callable[[], Runtime]:
+    """Makes runtimes whose inference worker loads until ``gate`` is written."""
+    return functools.partial(
+        Runtime,
+        checkpoint=str(gate),
+        capture_module="tests.workers.scripted",
+        inference_module="tests.workers.gated",
     )
 
 
@@ -58,6 +69,16 @@ def running() -> server.Server:
     current = server.current()
     assert current is not None
     return current
+
+
+def state() -> str:
+    session = running().session()
+    return "none" if session is None else session.state
+
+
+def captures(client: TestClient) -> list[dict[str, Any]]:
+    workers = client.get("/health").json()["workers"]
+    return [worker for worker in workers if worker["role"] == "capture"]
 
 
 def test_the_feed_begins_with_a_snapshot_and_goes_on_with_what_happens(client: TestClient) -> None:
@@ -181,7 +202,7 @@ def test_an_uploaded_file_that_is_started_again_stays(client: TestClient) -> Non
     path.write_bytes(b"media")
     config = CaptureConfig(source=str(path), purpose="a test")
     first = running().start_session(config)
-    eventually(lambda: running().session().state == "failed")  # type: ignore[union-attr]
+    eventually(lambda: state() == "failed")
     assert client.get("/health").status_code == 503
     second = running().start_session(config)
     assert path.is_file()
@@ -235,6 +256,7 @@ def test_nothing_is_left_when_the_server_ends(listens_on: Any, tmp_path: Path) -
     listens_on("127.0.0.1")
     with TestClient(make_app(), base_url=HERE, client=("127.0.0.1", 50000)) as client:
         running().start_session(CaptureConfig(source="demo", purpose="a test"))
+        eventually(lambda: state() == "running")
         uploads = running().uploads
         pids = [worker["pid"] for worker in client.get("/health").json()["workers"]]
         assert len(pids) == 2
@@ -243,17 +265,101 @@ def test_nothing_is_left_when_the_server_ends(listens_on: Any, tmp_path: Path) -
     assert server.current() is None
 
 
-def test_with_the_demo_variable_the_demo_runs_at_once(
-    listens_on: Any, monkeypatch: pytest.MonkeyPatch
+def test_with_the_demo_variable_the_demo_starts_by_itself_and_holds_nothing_up(
+    listens_on: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listens_on("127.0.0.1")
     monkeypatch.setenv(server.DEMO_VARIABLE, "1")
-    with TestClient(make_app(), base_url=HERE):
+    with TestClient(make_app(gated(tmp_path / "gate")), base_url=HERE):
         session = running().session()
-        assert session is not None
+        assert session is not None and session.state == "starting"
         config = running().configs[session.session]
         assert (config.source, config.preview, config.purpose) == (
             "demo",
             True,
             server.DEMO_PURPOSE,
         )
+
+
+def test_a_session_waits_until_its_first_window_can_be_scored(
+    listens_on: Any, tmp_path: Path
+) -> None:
+    listens_on("127.0.0.1")
+    gate = tmp_path / "gate"
+    app = make_app(gated(gate))
+    with TestClient(app, base_url=HERE, client=("127.0.0.1", 50000)) as client:
+        session = running().start_session(CaptureConfig(source="demo", purpose="a test"))
+        (waiting,) = captures(client)
+        assert (waiting["session"], waiting["state"], waiting["pid"]) == (session, "starting", None)
+        assert waiting["detail"] == LOADING
+        assert client.get("/health").status_code == 200
+        with pytest.raises(WorkerError, match="about to start already"):
+            running().start_session(CaptureConfig(source="demo", purpose="a test"))
+        assert running().runtime.sessions() == []
+        gate.write_text("")
+        eventually(lambda: state() == "running")
+        (worker,) = captures(client)
+        assert worker["session"] == session and worker["pid"]
+        assert list(running().configs) == [session]
+        running().stop_session(session)
+        assert state() == "none"
+
+
+def test_a_session_that_waits_can_be_called_off(listens_on: Any, tmp_path: Path) -> None:
+    listens_on("127.0.0.1")
+    gate = tmp_path / "gate"
+    with TestClient(make_app(gated(gate)), base_url=HERE):
+        path = running().uploads / "one" / "calm.mp4"
+        path.parent.mkdir()
+        path.write_bytes(b"media")
+        session = running().start_session(CaptureConfig(source=str(path), purpose="a test"))
+        running().stop_session(session)
+        assert state() == "none" and not path.parent.exists() and running().configs == {}
+        gate.write_text("")
+        eventually(lambda: running().runtime.states()[0].state == "running")
+        assert running().runtime.sessions() == []
+
+
+def test_a_session_that_waits_for_a_broken_network_says_why(
+    listens_on: Any, tmp_path: Path
+) -> None:
+    listens_on("127.0.0.1")
+    gate = tmp_path / "gate"
+    app = make_app(gated(gate))
+    with TestClient(app, base_url=HERE, client=("127.0.0.1", 50000)) as client:
+        config = CaptureConfig(source="demo", purpose="a test")
+        first = running().start_session(config)
+        gate.write_text("refuse")
+        eventually(lambda: state() == "failed")
+        (worker,) = captures(client)
+        assert "the inference worker does not run: " in worker["detail"]
+        assert "the checkpoint is broken: train it again" in worker["detail"]
+        assert client.get("/health").status_code == 503
+        with pytest.raises(WorkerError, match="the checkpoint is broken: train it again"):
+            running().start_session(config)
+        assert first not in running().configs
+
+
+def test_a_bus_that_ends_is_told_by_health_and_feed(client: TestClient) -> None:
+    broker = running().runtime._broker
+    assert broker is not None
+    broker._thread.close()
+    answer = client.get("/health")
+    assert answer.status_code == 503
+    told = answer.json()["workers"][-1]
+    assert (told["role"], told["state"]) == ("server", "failed")
+    assert told["detail"].startswith("the bus broker is not running; ")
+
+    def fed() -> bool:
+        snapshot = json.loads(running().hub.snapshot())
+        return any(worker["role"] == "server" for worker in snapshot["workers"])
+
+    eventually(fed)
+
+
+def test_words_alone_are_called_text_only() -> None:
+    assert "not biometric" in choices.ready([choices.WORDS])
+    assert choices.ready(choices.USES) == "Ready."
+    for use, said in (([choices.WORDS], True), (choices.USES, False), ([choices.VOICE], False)):
+        made = choices.config(choices.FILE, "clip.mp4", use, "base", "a test")
+        assert ("not biometric" in choices.described(made)) is said

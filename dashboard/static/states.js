@@ -40,6 +40,8 @@ function stateName(capture, strip, linked, data) {
 
 function banner(name, capture, silent, trouble, linked, now) {
   if (!linked) return { banner: "The server does not answer. Is it still running? The page tries again by itself.", bad: true };
+  const server = trouble.find((worker) => worker.role === "server");
+  if (server) return { banner: `A part of the server has ended: ${server.detail}`, bad: true };
   if (name === "failed") return { banner: `${capture.detail} — mend it, then press Start.`, bad: true };
   const restarting = trouble.find((worker) => worker.state === "restarting");
   if (restarting) return { banner: `The ${people(restarting)} stopped and is being restarted${restarting.detail ? `: ${restarting.detail}` : ""}. The curve goes on when it is back.`, bad: false };
@@ -49,7 +51,7 @@ function banner(name, capture, silent, trouble, linked, now) {
   if (name === "stopped") return { banner: "Stopped. The curve stays until the next start.", bad: false };
   const inference = trouble.find((worker) => worker.role === "inference");
   if (name === "running" && inference?.detail.includes("untrained")) return { banner: "The network is untrained: the scores below mean nothing yet.", bad: false };
-  if (silent && name === "running") return { banner: `Nothing heard from the capture worker for ${Math.round((now - capture.at) / 1000)} s.`, bad: false };
+  if (silent && name === "running") return { banner: `Nothing heard from the capture worker for more than ${seconds(now - capture.at)} s.`, bad: false };
   return { banner: "", bad: false };
 }
 
@@ -85,7 +87,12 @@ function lamps(name, capture, silent, strip) {
 }
 
 function people(worker) {
-  return `${worker.role} worker`;
+  return worker.role === "server" ? "server" : `${worker.role} worker`;
+}
+
+// In steps, because the banner is read out each time that it changes.
+function seconds(ms) {
+  return Math.max(3, Math.floor(ms / 5000) * 5);
 }
 
 function workersLine(workers) {
