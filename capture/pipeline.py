@@ -8,7 +8,7 @@ the recogniser skips passes; lossless, whoever is faster waits.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,7 +75,7 @@ class Pipeline:
 
     def messages(
         self, stop: threading.Event | None = None, on_tick: Callable[[], None] | None = None
-    ) -> Iterator[Window | Transcript | Preview]:
+    ) -> Generator[Window | Transcript | Preview, None, None]:
         """Windows, transcripts and previews until the source ends or ``stop`` is set.
 
         ``on_tick`` is called in this thread several times a second, whether or not anything came.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TextIO
 
 from capture.config import CaptureConfig
@@ -27,7 +28,7 @@ Progress = Callable[[float, float | None], None]  # media seconds done, seconds 
 
 def score(
     config: CaptureConfig, predictor: Predictor, progress: Progress | None = None
-) -> Iterator[Prediction]:
+) -> Generator[Prediction, None, None]:
     """Predictions of one source, in order. Raises ``TonalityError`` where it cannot be read."""
     pipeline = Pipeline(config, open_source(config))
     clock = SystemClock()
@@ -37,12 +38,13 @@ def score(
         if progress is not None:
             progress(pipeline.position_s, pipeline.source.duration_s)
 
-    for message in pipeline.messages(on_tick=on_tick):
-        if isinstance(message, Window):
-            waiting.append(message)
-        if len(waiting) >= BATCH:
-            yield from predictor.predict(waiting, clock.now_ns)
-            waiting.clear()
+    with closing(pipeline.messages(on_tick=on_tick)) as messages:
+        for message in messages:
+            if isinstance(message, Window):
+                waiting.append(message)
+            if len(waiting) >= BATCH:
+                yield from predictor.predict(waiting, clock.now_ns)
+                waiting.clear()
     if waiting:
         yield from predictor.predict(waiting, clock.now_ns)
 
