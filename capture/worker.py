@@ -19,6 +19,9 @@ def main(harness: Harness) -> None:
     harness.heartbeat("starting", f"loading the models, opening {config.source}")
     pipeline = Pipeline(config, open_source(config))
     state = "running"
+    if harness.paused:  # whoever was not to be filmed must not be, because a process died
+        pipeline.pause()
+        state = "paused"
 
     def on_tick() -> None:
         nonlocal state

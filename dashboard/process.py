@@ -58,8 +58,13 @@ class WorkerSpec:
 class WorkerProcess:
     """One run of a worker, as leader of a process group of its own."""
 
-    def __init__(self, spec: WorkerSpec, bus: BusAddress | None, grace_s: float) -> None:
-        """Start the process and hand it its configuration; raises :class:`WorkerError`."""
+    def __init__(
+        self, spec: WorkerSpec, bus: BusAddress | None, grace_s: float, paused: bool = False
+    ) -> None:
+        """Start the process, at once at rest where ``paused``, and hand it its configuration.
+
+        Raises :class:`WorkerError`.
+        """
         self.name = spec.name
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self._process = _spawn(spec)
@@ -73,6 +78,7 @@ class WorkerProcess:
             bus=bus,
             config=msgspec.Raw(msgspec.json.encode(spec.config)),
             grace_s=grace_s,
+            paused=paused,
         )
         try:
             self._write(msgspec.json.encode(setup), MAX_SETUP_BYTES)

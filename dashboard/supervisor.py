@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["OVER", "Supervisor", "Timing", "WorkerSpec", "WorkerState"]
 
 STOP: Final = Command("stop")
+RESTING: Final = ("pause", "resume")
 
 
 class Supervisor:
@@ -62,12 +63,19 @@ class Supervisor:
             self._workers[spec.name] = worker
 
     def send(self, name: str, command: Command) -> None:
-        """Order something of a worker; raises :class:`WorkerError` where it cannot hear."""
+        """Order something of a worker; raises :class:`WorkerError` where it cannot hear.
+
+        A pause outlives the process: the worker's next run begins as was ordered last, also where
+        the order found it dead.
+        """
         with self._lock:
-            process = self._worker(name).process
-        if process is None:
-            raise WorkerError(f"worker '{name}' is not running and takes no commands")
-        process.send(command)
+            worker = self._worker(name)
+            worker.paused |= command.do == "pause"  # even if it is not heard
+            if worker.process is not None:
+                worker.process.send(command)
+            elif worker.over or command.do not in RESTING:
+                raise WorkerError(f"worker '{name}' is not running and takes no commands")
+            worker.paused &= command.do != "resume"
 
     def stop(self, *names: str) -> None:
         """End workers for good, all at once: asked first, then terminated, then killed."""
@@ -248,7 +256,9 @@ class Supervisor:
     def _launch(self, worker: Worker) -> None:
         worker.started_s = self._now_s()
         worker.due_s, worker.killed_for, worker.status = None, "", None
-        worker.process = WorkerProcess(worker.spec, self._address, self._timing.grace_s)
+        worker.process = WorkerProcess(
+            worker.spec, self._address, self._timing.grace_s, worker.paused
+        )
         worker.pid = worker.process.pid
         worker.state, worker.detail = "starting", ""
         logger.info("worker %s is process %d", worker.spec.name, worker.process.pid)

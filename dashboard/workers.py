@@ -42,7 +42,8 @@ class WorkerState:
 
     ``state`` is what the worker says of itself (``starting``, ``running``, ``paused``), or
     ``restarting``, ``ended``, ``failed``, ``stopped``. ``status`` is its last heartbeat, ``failure``
-    why it was last started again.
+    why it was last started again; ``paused`` whether a pause was ordered, so that it comes back
+    paused however often it is started again.
     """
 
     name: str
@@ -56,6 +57,7 @@ class WorkerState:
     memory_mib: float
     status: Status | None
     failure: str = ""
+    paused: bool = False
 
     @property
     def over(self) -> bool:
@@ -73,6 +75,7 @@ class Worker:
         self.state = "starting"
         self.detail = ""
         self.failure = ""
+        self.paused = False  # what was ordered last, for its next run
         self.restarts = 0
         self.failures = 0  # in a row, without a healthy run between
         self.memory_mib = 0.0
@@ -103,4 +106,5 @@ class Worker:
             memory_mib=self.memory_mib,
             status=self.status,
             failure=self.failure,
+            paused=self.paused,
         )

@@ -51,7 +51,10 @@ T = TypeVar("T")
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """First line of a worker's standard input. ``config`` is decoded by the worker's own type."""
+    """First line of a worker's standard input. ``config`` is decoded by the worker's own type.
+
+    ``paused``: the worker takes the place of one that was paused, and must begin so.
+    """
 
     name: str
     role: str
@@ -60,6 +63,7 @@ class Setup(msgspec.Struct, frozen=True):
     bus: BusAddress | None = None
     config: msgspec.Raw = msgspec.Raw(b"{}")
     grace_s: float = GRACE_S
+    paused: bool = False
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -78,6 +82,7 @@ class Harness:
         session: identifier of the session, empty for workers of all sessions.
         participant: whose worker this is, or empty.
         address: the bus, for workers that subscribe; ``None`` where they work alone.
+        paused: whether to begin paused, before anything is captured.
         stop: set when the worker must end; ``main`` then has ``grace_s`` to return.
         commands: what the supervisor ordered, in order; closed when the worker must end.
     """
@@ -90,6 +95,7 @@ class Harness:
         self.participant = setup.participant
         self.address = setup.bus
         self.grace_s = setup.grace_s
+        self.paused = setup.paused
         self.stop = threading.Event()
         self.commands: BoundedQueue[Command] = BoundedQueue(MAX_COMMANDS, DropPolicy.BLOCK)
         self.publisher = None if setup.bus is None else Publisher(setup.bus, setup.name)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,7 +20,7 @@ from dashboard.supervisor import Timing, WorkerState
 from features.bus import Subscriber
 from features.errors import WorkerError
 from features.harness import Command
-from features.messages import Status
+from features.messages import Preview, Status, Window
 from features.threads import OwnedThread
 from tests.examples import until
 
@@ -68,6 +73,91 @@ def test_a_session_from_start_to_stop(runtime: Runtime) -> None:
     for refused in (runtime.stop_session, runtime.pause_session, runtime.resume_session):
         with pytest.raises(WorkerError, match="no session"):
             refused(session)
+
+
+def test_what_was_paused_comes_back_paused_and_what_was_resumed_does_not(runtime: Runtime) -> None:
+    session = runtime.start_session(CaptureConfig(participant="ann"))
+    worker(runtime, "ann", "running")
+    for _ in range(2):  # however often it dies
+        runtime.pause_session(session)
+        paused = worker(runtime, "ann", "paused")
+        said = heard_after_a_kill(runtime, paused)
+        assert "running" not in said and said[-1] == "paused"
+    runtime.resume_session(session)
+    running = worker(runtime, "ann", "running")
+    assert heard_after_a_kill(runtime, running)[-1] == "running"
+
+
+def heard_after_a_kill(runtime: Runtime, before: WorkerState) -> list[str]:
+    """What the next process of a killed worker says of itself, up to the first that is settled."""
+    said: list[str] = []
+    assert before.pid is not None
+    with closing(Subscriber(runtime.address, ["status"], before.session)) as subscriber:
+        until(lambda: subscriber.receive(0.1))  # it hears
+        os.kill(before.pid, signal.SIGKILL)
+
+        def settled() -> bool:
+            received = subscriber.receive(0.1)
+            status = None if received is None else received.message
+            if isinstance(status, Status) and status.pid != before.pid:
+                said.append(status.state)
+            return bool(said) and said[-1] in ("running", "paused")
+
+        until(settled, 30.0)
+    return said
+
+
+def test_a_pause_ordered_while_a_worker_waits_to_start_again_is_kept() -> None:
+    slow = replace(TIMING, first_delay_s=2.0)
+    runtime = Runtime(timing=slow, capture_module=MODULE, inference_module=MODULE)
+    try:
+        runtime.start()
+        session = runtime.start_session(CaptureConfig(participant="ann"))
+        os.kill(worker(runtime, "ann", "running").pid or 0, signal.SIGKILL)
+        assert not worker(runtime, "ann", "restarting").paused
+        runtime.pause_session(session)
+        assert worker(runtime, "ann", "paused").paused
+    finally:
+        runtime.close()
+
+
+def test_a_paused_capture_worker_that_is_killed_films_nothing_when_it_is_back(
+    demo_clip: Path, face_folder: Path
+) -> None:
+    runtime = Runtime(timing=replace(TIMING, grace_s=4.0), inference_module=MODULE)
+    try:
+        runtime.start()
+        config = CaptureConfig(source=str(demo_clip), sound=False, preview=True, loop=True)
+        with closing(Subscriber(runtime.address, ["preview", "window"])) as subscriber:
+            session = runtime.start_session(config)
+            until(lambda: filmed(subscriber), 60.0)
+            runtime.pause_session(session)
+            os.kill(worker(runtime, "me", "paused").pid or 0, signal.SIGKILL)
+            worker(runtime, "me", "restarting")
+            while subscriber.receive(0.5) is not None:
+                pass  # what the killed one had sent
+            back = worker(runtime, "me", "paused")
+            assert back.restarts == 1
+            until(lambda: media_s(runtime) > 2.0, 60.0)  # the source is read on, and let go
+            assert not [m for m in subscriber.drain() if filming(m.message)]
+            runtime.resume_session(session)
+            until(lambda: filmed(subscriber), 60.0)
+    finally:
+        runtime.close()
+
+
+def filming(message: object) -> bool:
+    return isinstance(message, Preview) or (isinstance(message, Window) and message.present.face)
+
+
+def filmed(subscriber: Subscriber) -> bool:
+    received = subscriber.receive(0.2)
+    return received is not None and filming(received.message)
+
+
+def media_s(runtime: Runtime) -> float:
+    (state,) = [s for s in runtime.states() if s.role == "capture"]
+    return 0.0 if state.status is None else state.status.gauges.get("media s", 0.0)
 
 
 def test_the_worker_gets_the_configuration_with_its_session(runtime: Runtime) -> None:

@@ -30,7 +30,7 @@ def main(harness: Harness) -> None:
     harness.heartbeat("starting", f"source {config.source}")
     if config.first:
         obey(harness, Command(config.first))
-    state = detail = "running"
+    state = detail = "paused" if harness.paused else "running"
     while not harness.stop.is_set():
         harness.heartbeat(state, detail, counters={"turns": 1})
         try:

@@ -176,7 +176,7 @@ def main(harness: Harness) -> None:
         raise SourceError("webcam:7: no such camera; 'tonality devices' lists those there are")
     script = Script(config)
     speed = 100.0 if what(config) == "fast" else 1.0
-    state, seq = "running", 0
+    state, seq = "paused" if harness.paused else "running", 0
     ticks_per_hop = 5 if speed == 1.0 else 1
     while not harness.stop.is_set():
         while len(harness.commands):
