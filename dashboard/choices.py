@@ -56,6 +56,13 @@ STYLE = """
   [data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: .75rem; }
   [data-testid="stSidebar"] hr { margin: .6rem 0; }
   [data-testid="stHeader"] { background: transparent; }
+  @media (max-width: 560px) {
+    .stMainBlockContainer { padding: 2.6rem 1rem 1rem; }
+  }
+  @media (min-width: 2200px) {
+    [data-testid="stSidebar"][aria-expanded="true"] { min-width: 440px; }
+    [data-testid="stSidebarUserContent"] { zoom: 1.5; }
+  }
 </style>
 """
 

@@ -197,6 +197,7 @@ def test_phrases_end_at_pauses_and_stay_when_what_came_before_is_forgotten(page:
         late: phrases(words, words[10].start).length,
         fits: wrap(words.slice(0, 3), 60, 2, measure, 4),
         cut: wrap(words, 60, 2, measure, 4),
+        dropped: wrap(words, 60, 1, measure, 4),
         wide: wrap([{ text: "internationalisation" }], 60, 2, measure, 4),
       };
     }
@@ -212,6 +213,7 @@ def test_phrases_end_at_pauses_and_stay_when_what_came_before_is_forgotten(page:
 
     assert lines(told["fits"]) == [(0, 0, "the"), (0, 25, "first"), (1, 0, "one.")]
     assert lines(told["cut"]) == [*lines(told["fits"]), (1, 32, "is…")]
+    assert lines(told["dropped"]) == [(0, 0, "the…")]
     assert lines(told["wide"]) == [(0, 0, "interna…")]
     assert [told[name]["whole"] for name in ("fits", "cut", "wide")] == [True, False, True]
 
@@ -318,6 +320,32 @@ def test_more_than_ten_minutes_stay_within_bounds(page: Page, tmp_path: Path) ->
     assert kept["points"] <= 1201
     assert kept["words"] <= 1500
     assert kept["runs"] <= 12
+
+
+def test_without_evidence_the_page_says_so(page: Page) -> None:
+    start_demo(page)
+    page.evaluate(
+        """
+        () => {
+          const { live } = window.tonality;
+          const last = { ...live.strip.last, seq: 1e6, end_s: live.strip.newest + 0.5, sentiment: null, low: null, high: null };
+          live.store.take({ type: "prediction", ...last });
+        }
+        """
+    )
+    expect(page.get_by_test_id("wording")).to_have_text("no evidence")
+    expect(page.get_by_test_id("interval")).to_have_text("nothing seen, heard or said")
+    expect(page.get_by_test_id("score")).to_have_text("–")
+
+
+@pytest.mark.parametrize("width", [390, 3840])
+def test_nothing_is_wider_than_the_screen(browser: Browser, server: PageServer, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844})
+    page = open_page(context, server.url)
+    wait_counter(page, "drawn", 1)
+    over = "() => [...document.querySelectorAll('.stMain, .stMain *')].filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.className)"
+    assert page.evaluate(over) == []
+    context.close()
 
 
 def test_without_a_device_there_is_nothing_to_start(page: Page) -> None:

@@ -6,6 +6,7 @@ import { mark, phrases, wrap } from "./phrases.js";
 
 const LEFT = 62;
 const RIGHT = 104;
+const NARROW = 560; // pixels; a narrower picture has smaller margins
 const TOP = 10;
 const AXIS = 22;
 const EDGE = 10; // pixels between the newest moment and the right border
@@ -73,7 +74,10 @@ export class Curve {
     this.canvas.width = Math.round(clientWidth * ratio);
     this.canvas.height = Math.round(clientHeight * ratio);
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    this.plot = Math.max(80, clientWidth - LEFT - RIGHT);
+    this.narrow = clientWidth < NARROW;
+    this.left = this.narrow ? 50 : LEFT;
+    this.right = this.narrow ? 48 : RIGHT;
+    this.plot = Math.max(80, clientWidth - this.left - this.right);
     this.divide();
     return true;
   }
@@ -105,13 +109,13 @@ export class Curve {
     this.from = head - this.span;
     this.frame();
     const first = Math.max(0, strip.indexAt(this.from) - 1);
-    this.clipped(LEFT, this.plot, () => {
+    this.clipped(this.left, this.plot, () => {
       this.band(strip.points, first);
       this.line(strip.points, first);
       this.lanes(strip.points, first);
       this.ticks(head);
     });
-    this.clipped(LEFT, this.plot + RIGHT, () => this.words(strip)); // the newest phrase runs over the border
+    this.clipped(this.left, this.plot + this.right, () => this.words(strip)); // the newest phrase runs over the border
     if (strip.points.length) this.gutter(strip);
     if (this.hover !== null) this.tip(strip);
     return true;
@@ -127,7 +131,7 @@ export class Curve {
   }
 
   x(time) {
-    return LEFT + ((time - this.from) / this.span) * (this.plot - EDGE);
+    return this.left + ((time - this.from) / this.span) * (this.plot - EDGE);
   }
 
   y(score) {
@@ -151,25 +155,25 @@ export class Curve {
       c.strokeStyle = p.line;
       c.lineWidth = score === 0 ? 2 : 1;
       c.beginPath();
-      c.moveTo(LEFT, y);
-      c.lineTo(LEFT + this.plot, y);
+      c.moveTo(this.left, y);
+      c.lineTo(this.left + this.plot, y);
       c.stroke();
       c.textAlign = "right";
       this.font(score % 3 === 0 ? 15 : 12, score % 3 === 0 ? 600 : 400);
       c.fillStyle = score % 3 === 0 ? p.score(score) : p.faint;
-      c.fillText(signed(score, 0), LEFT - 10, y);
+      c.fillText(signed(score, 0), this.left - 10, y);
     }
     LANES.forEach(([, label], i) => {
       const y = this.laneTop(i) + LANE / 2;
       c.strokeStyle = p.line;
       c.lineWidth = 1;
       c.beginPath();
-      c.moveTo(LEFT, y);
-      c.lineTo(LEFT + this.plot, y);
+      c.moveTo(this.left, y);
+      c.lineTo(this.left + this.plot, y);
       c.stroke();
       this.font(14, 600);
       c.fillStyle = p.text;
-      c.fillText(label, LEFT - 10, y);
+      c.fillText(label, this.left - 10, y);
     });
   }
 
@@ -246,9 +250,11 @@ export class Curve {
     c.globalAlpha = 1;
   }
 
-  // Longer spans have less room for as many words: smaller letters, one more line.
+  // A second with fewer pixels has less room for as many words: smaller letters, more lines.
   letters() {
-    return this.span > 40 ? { size: 12, row: 15, rows: 6, space: 4 } : { size: 14, row: 18, rows: 5, space: 4.5 };
+    const scale = this.plot / this.span;
+    if (scale > 45) return { size: 17, row: 23, rows: 4, space: 5 };
+    return scale > 16 ? { size: 14, row: 18, rows: 5, space: 4.5 } : { size: 12, row: 15, rows: 6, space: 4 };
   }
 
   measure(text, word, size) {
@@ -278,8 +284,9 @@ export class Curve {
     shown.forEach((words, i) => {
       for (const word of words) word.score = strip.scoreOf((word.start + word.end) / 2);
       if (this.dense) return;
-      const room = i + 1 < shown.length ? (shown[i + 1][0].start - words[0].start) * scale - BLOCK_GAP : BLOCK_FULL;
       const spoken = (words[words.length - 1].end - words[0].start) * scale;
+      const newest = Math.max(Math.min(BLOCK_FULL, this.right + EDGE), spoken); // over the border, if need be
+      const room = i + 1 < shown.length ? (shown[i + 1][0].start - words[0].start) * scale - BLOCK_GAP : newest;
       const key = `${words[0].start} ${room} ${this.span} ${words.map((word) => `${word.text}${word.tentative ? "?" : ""}`).join(" ")}`;
       const known = before.get(key);
       if (known) known.forEach((one, j) => (one.word = words[j]));
@@ -332,7 +339,7 @@ export class Curve {
   }
 
   wordColour(word) {
-    return this.palette.score(word.score, word.tentative ? 0.72 : 1);
+    return this.palette.score(word.score, word.tentative ? 0.78 : 1);
   }
 
   lanes(points, first) {
@@ -368,7 +375,7 @@ export class Curve {
     for (let time = Math.ceil(Math.max(0, this.from) / step) * step; time <= head; time += step) {
       const minutes = Math.floor(time / 60);
       const x = this.x(time);
-      if (x < LEFT + 14 || x > LEFT + this.plot - 14) continue; // would be cut
+      if (x < this.left + 14 || x > this.left + this.plot - 14) continue; // would be cut
       c.fillText(`${minutes}:${String(Math.round(time % 60)).padStart(2, "0")}`, x, this.height - AXIS / 2 + 2);
     }
   }
@@ -380,17 +387,18 @@ export class Curve {
     LANES.forEach(([name], i) => {
       const last = latest(strip.points, name);
       const y = this.laneTop(i) + LANE / 2;
-      const x = LEFT + this.plot + 12;
+      const x = this.left + this.plot + (this.narrow ? 6 : 12);
       if (!last) {
         this.font(13);
         c.fillStyle = this.palette.faint;
-        c.fillText("missing", x, y);
+        c.fillText(this.narrow ? "–" : "missing", x, y);
         return;
       }
       const says = last.alone[name] ?? null;
       this.font(17, 650);
       c.fillStyle = this.palette.score(says);
       c.fillText(signed(says), x, y);
+      if (this.narrow) return;
       this.font(11.5);
       c.fillStyle = this.palette.faint;
       c.fillText(`adds ${signed(last.contribution[name])}`, x + 42, y + 1);
@@ -399,8 +407,8 @@ export class Curve {
 
   tip(strip) {
     const c = this.context;
-    if (this.hover < LEFT || this.hover > LEFT + this.plot) return;
-    const time = this.from + ((this.hover - LEFT) / (this.plot - EDGE)) * this.span;
+    if (this.hover < this.left || this.hover > this.left + this.plot) return;
+    const time = this.from + ((this.hover - this.left) / (this.plot - EDGE)) * this.span;
     const i = Math.min(strip.indexAt(time), strip.points.length - 1);
     const point = strip.points[i];
     if (!point || Math.abs(point.end_s - time) > 1) return;
@@ -417,7 +425,7 @@ export class Curve {
         : `${signed(point.sentiment, 2)} ${wording(point.sentiment)}, between ${signed(point.low)} and ${signed(point.high)}`;
     this.font(13, 600);
     const width = c.measureText(text).width + 16;
-    const left = Math.min(Math.max(LEFT, x - width / 2), LEFT + this.plot - width);
+    const left = Math.min(Math.max(this.left, x - width / 2), this.left + this.plot - width);
     c.fillStyle = this.palette.background;
     c.fillRect(left, TOP, width, 24);
     c.strokeRect(left, TOP + 0.5, width, 24);

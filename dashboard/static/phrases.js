@@ -53,8 +53,10 @@ export function wrap(words, width, rows, measure, space) {
       x = 0;
     }
     if (row === rows) {
+      const fits = ({ text, x, word }) => x === 0 || x + measure(`${text}…`, word) <= width;
+      while (!fits(placed[placed.length - 1])) placed.pop();
       const last = placed[placed.length - 1];
-      last.text = shortened(`${last.text}…`, last.word, width - last.x, measure);
+      last.text = shortened(`${last.text}…`, last.word, width, measure);
       return { placed, whole: false };
     }
     placed.push({ word, text, x, row });
