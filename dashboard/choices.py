@@ -31,8 +31,8 @@ PURPOSES = (
 )
 
 NOTICE = (
-    "While it runs, faces, voices and words are watched on this machine. Nothing is sent "
-    "anywhere, and nothing is recorded. Tell everyone who can be seen or heard."
+    "While it runs, what is chosen of face, voice and words is read on this machine. Nothing is "
+    "sent anywhere, and nothing is recorded. Tell everyone who can be seen or heard."
 )
 LAW = """
 **Workplaces and schools in the EU**: inferring emotions from faces or voices of people there is
