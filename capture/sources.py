@@ -55,6 +55,11 @@ def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
     )
 
 
+def is_device(source: str) -> bool:
+    """Whether this names a camera or a microphone, which never end, unlike files and the demo."""
+    return any(name.fullmatch(source) is not None for name in (CAMERA, MICROPHONE))
+
+
 def _devices(
     config: CaptureConfig, camera: re.Match[str] | None, device: str, clock: Clock | None
 ) -> Source:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -153,24 +153,29 @@ def score(
     """Score files as fast as possible: the same windows and scores as a live run over them.
 
     One line per window of 4 s, every half second. A file that cannot be read is named on stderr, the
-    others are still scored, and the exit code is 2.
+    others are still scored, and the exit code is 2. The file to write appears at the end, whole.
 
     Examples:  tonality score a.mp4 b.wav -o out.jsonl    tonality score talk.mkv --format csv
     """
     from capture.config import CaptureConfig
-    from dashboard.scoring import LineWriter
-    from model.predictor import Predictor
+    from capture.sources import is_device
+    from dashboard.output import writing
 
     if format not in ("jsonl", "csv"):
         raise typer.BadParameter(f"'{format}' is neither jsonl nor csv", param_hint="--format")
+    for path in filter(is_device, paths):
+        raise TonalityError(f"{path} never ends; watch it with 'tonality run --source {path}'")
     failed = 0
-    predictor = Predictor(device=device)
-    with _opened(out) as stream:
+    with models_cli.termination_as_interrupt(), writing(out, paths) as stream:
+        from dashboard.scoring import LineWriter
+        from model.predictor import Predictor
+
+        predictor = Predictor(device=device)
         writer = LineWriter(stream, format)
-        for path in paths:
+        for path, session in zip(paths, _sessions(paths), strict=True):
             config = CaptureConfig(
                 source=path,
-                session=Path(path).name,
+                session=session,
                 participant=participant,
                 picture=picture and not text_only,
                 sound=sound,
@@ -181,12 +186,15 @@ def score(
                 paced=False,
             )
             failed += not _score_one(config, predictor, writer)
+        if failed == len(paths):
+            raise typer.Exit(2)
     raise typer.Exit(2 if failed else 0)
 
 
 def _score_one(config: CaptureConfig, predictor: Predictor, writer: LineWriter) -> bool:
     """Score one file with a progress bar on stderr; ``False`` and one line when it cannot be read."""
     from dashboard.scoring import score as score_source
+    from dashboard.watching import named
 
     columns = (
         TextColumn("{task.description}"),
@@ -204,27 +212,27 @@ def _score_one(config: CaptureConfig, predictor: Predictor, writer: LineWriter) 
         def progress(done_s: float, all_s: float | None) -> None:
             bar.update(task, completed=done_s, total=all_s or done_s)
 
+        losses: dict[str, int] = {}
         try:
-            for prediction in score_source(config, predictor, progress):
+            for prediction in score_source(config, predictor, progress, losses):
                 writer.write(prediction)
         except TonalityError as error:
             bar.stop()
             complain(error)
             return False
+    if losses:
+        complain(f"{config.source}: lost on the way: {named(losses)}")
     return True
 
 
-@contextlib.contextmanager
-def _opened(out: Path | None) -> Iterator[TextIO]:
-    if out is None:
-        yield sys.stdout
-        return
-    try:
-        stream = out.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise TonalityError(f"{out} cannot be written: {error.strerror}") from error
-    with stream:
-        yield stream
+def _sessions(paths: Sequence[str]) -> list[str]:
+    """A name for each file, by which its lines can be told from those of all others."""
+    sessions: list[str] = []
+    for path in map(Path, paths):
+        numbered = (f"{path.stem}-{number}{path.suffix}" for number in itertools.count(2))
+        names = itertools.chain([path.name], numbered)
+        sessions.append(next(name for name in names if name not in sessions))
+    return sessions
 
 
 @app.command()
@@ -280,7 +288,7 @@ def _json(value: object) -> str:
     return format_.dumps(value, indent=2)
 
 
-def complain(error: TonalityError) -> None:
+def complain(error: TonalityError | str) -> None:
     """One line on stderr, without a traceback."""
     sys.stderr.write(f"tonality: {error}\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dashboard.cli import app
+from dashboard.cli import _sessions, app
 from dashboard.lines import KEYS
+from features.errors import TonalityError
 
 SECONDS = 150
 
@@ -84,7 +86,7 @@ def test_run_ends_with_the_scores_of_the_file(demo_clip: Path) -> None:
     file = lines(tonality("score", demo_clip, *options).stdout)
     done = tonality("run", "--source", demo_clip, "--json", *options)
     assert done.returncode == 0, done.stderr
-    assert "fell behind" not in done.stderr, done.stderr
+    assert "lost on the way" not in done.stderr, done.stderr
     live = lines(done.stdout)
     for line in live:
         check_line(line)
@@ -99,14 +101,30 @@ def test_run_ends_with_the_scores_of_the_file(demo_clip: Path) -> None:
             assert same, f"window {line['seq']}: {key} {line[key]} and {other[key]}"
 
 
-def test_score_writes_csv_to_a_file(demo_clip: Path, tmp_path: Path) -> None:
+def test_a_run_cut_short_still_scores_what_was_said(demo_clip: Path) -> None:
+    options = ("--recogniser", "tiny.en", "--json", "--duration", "4.5")
+    done = tonality("run", "--source", demo_clip, *options)
+    assert done.returncode == 0, done.stderr
+    last = {line["seq"]: line for line in lines(done.stdout)}
+    assert "lecturer" in last[max(last)]["text"]
+
+
+def test_score_writes_csv_to_a_file_also_when_another_file_is_bad(
+    demo_clip: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "scores.csv"
-    done = tonality("score", demo_clip, "--no-words", "--format", "csv", "-o", out)
-    assert done.returncode == 0 and done.stdout == ""
+    files = (tmp_path / "nowhere.mp4", demo_clip)
+    done = tonality("score", *files, "--no-words", "--format", "csv", "-o", out)
+    assert done.returncode == 2 and done.stdout == ""
     rows = list(csv.DictReader(out.open(encoding="utf-8")))
     assert [row["seq"] for row in rows] == [str(n) for n in range(12)]
     assert {row["present_text"] for row in rows} == {"False"}
     assert -3.0 <= float(rows[-1]["sentiment"]) <= 3.0
+
+
+def test_files_of_the_same_name_are_sessions_of_their_own() -> None:
+    paths = ["a/x.mp4", "b/x.mp4", "x-2.mp4", "c/x.mp4", "demo"]
+    assert _sessions(paths) == ["x.mp4", "x-2.mp4", "x-2-2.mp4", "x-3.mp4", "demo"]
 
 
 def test_a_file_that_cannot_be_written_is_one_line(demo_clip: Path, tmp_path: Path) -> None:
@@ -116,6 +134,36 @@ def test_a_file_that_cannot_be_written_is_one_line(demo_clip: Path, tmp_path: Pa
     assert done.stderr.splitlines() == [
         f"tonality: {out} cannot be written: No such file or directory"
     ]
+
+
+def test_a_file_to_score_is_never_overwritten(demo_clip: Path, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    shutil.copy(demo_clip, film)
+    (tmp_path / "link.mp4").symlink_to(film)
+    for out in (film, tmp_path / "link.mp4"):
+        done = tonality("score", film, "-o", out)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert (
+            done.stderr == f"tonality: {out} is one of the files to score; write to another one\n"
+        )
+    assert film.read_bytes() == demo_clip.read_bytes()
+
+
+def test_when_every_file_is_bad_the_file_to_write_stays_as_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "scores.jsonl"
+    out.write_text("of yesterday")
+    assert tonality("score", tmp_path / "nowhere.mp4", "-o", out).returncode == 2
+    assert out.read_text() == "of yesterday"
+    assert set(tmp_path.iterdir()) == {out}
+
+
+def test_devices_are_refused_because_they_never_end() -> None:
+    for name in ("webcam", "webcam:1", "microphone:USB", "webcam:0+microphone:1"):
+        done = CliRunner().invoke(app, ["score", "nowhere.mp4", name])
+        assert isinstance(done.exception, TonalityError)
+        assert str(done.exception) == (
+            f"{name} never ends; watch it with 'tonality run --source {name}'"
+        )
 
 
 @pytest.mark.parametrize(
