@@ -60,7 +60,7 @@ class DataPlan(msgspec.Struct, frozen=True, kw_only=True):
     variants: int = 6
     texts: int = 8000
     prior_s: dict[str, float] = msgspec.field(
-        default_factory=lambda: {FACE: 120.0, VOICE: 8.0, STATES: 8.0}
+        default_factory=lambda: {FACE: 60.0, VOICE: 8.0, STATES: 8.0}
     )
 
 

@@ -1,7 +1,8 @@
 """Faces that hold still made to live: jitter, speech, gaps, and people with faces of their own.
 
-Still pictures of faces know nothing of speech, and models of them take a speaking mouth for a bad
-mood. So the same still face is shown with its mouth moving as in speech, under the same label.
+Still pictures of faces know nothing of speech, and models of them take a speaking mouth, or the
+lowered brows of everybody who looks at a screen, for a bad mood. So the same face is shown with its
+mouth moving as in speech and with the offsets of cameras, under the same label.
 """
 
 from __future__ import annotations
@@ -26,9 +27,23 @@ SPEAKING: Final = tuple(
     name for name in BLENDSHAPES if name.startswith(("jaw", "mouth")) and "Smile" not in name
 )
 SPEECH_SHARE: Final = 0.6  # of training faces, the share that speaks
+CAMERA_SHARE: Final = 0.75  # the share that is seen as a webcam would see it
 PERSON_SHARE: Final = 0.5  # and the share that belongs to somebody seen before
 GAP_SHARE: Final = 0.2
 LONGEST_SEEN_S: Final = 600.0
+# How far neutral webcam faces lie from neutral web pictures, in deviations of the pictures: measured
+# on neutral videos as +2 to +3 for lowered brows, +1 to +2 for squints and pressed lips. One number is
+# drawn for each group of shapes, so that a steady offset of these says nothing.
+CAMERA: Final[dict[tuple[str, ...], float]] = {
+    ("browDownLeft", "browDownRight"): 2.5,
+    ("eyeSquintLeft", "eyeSquintRight"): 1.5,
+    ("mouthPressLeft", "mouthPressRight"): 1.2,
+    ("mouthClose",): 1.2,
+    ("mouthRollLower", "mouthRollUpper"): 0.8,
+    ("mouthPucker",): 0.8,
+    ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"): -0.8,
+}
+CAMERA_REST: Final = 0.2  # and any other shape, either way
 JITTER: Final = 0.01  # of a blendshape, standard deviation
 JITTER_STAYS: Final = 0.8
 
@@ -68,6 +83,8 @@ class FaceMaker:
         """
         if own is None and chance.random() < PERSON_SHARE:
             face, own = self._person(face, chance)
+        if chance.random() < CAMERA_SHARE:
+            face = face + self._camera(chance)
         values = face + _jitter(chance)
         if chance.random() < SPEECH_SHARE:
             values = values + self._speech(chance)
@@ -92,6 +109,14 @@ class FaceMaker:
         seconds = float(np.exp(chance.uniform(np.log(4.0), np.log(LONGEST_SEEN_S))))
         mean = (rest_of_all + own).astype(np.float32)
         return face + own, Statistics(mean, variance, seconds)
+
+    def _camera(self, chance: np.random.Generator) -> np.ndarray:
+        """What a camera adds to the shapes for as long as it looks, ``(58,)``."""
+        offset = CAMERA_REST * chance.normal(size=SHAPES + len(POSE))
+        for shapes, size in CAMERA.items():
+            offset[[BLENDSHAPES.index(name) for name in shapes]] += size * abs(chance.normal())
+        scaled: np.ndarray = offset * np.sqrt(self.prior.variance)
+        return scaled
 
     def _speech(self, chance: np.random.Generator) -> np.ndarray:
         speed = chance.uniform(0.6, 1.6)

@@ -140,11 +140,15 @@ def voice_priors(clips: Iterable[Streams], seconds: Mapping[str, float]) -> dict
     }
 
 
-def principal_basis(states: np.ndarray, components: int) -> np.ndarray:
-    """``(512, components)``: leading principal directions of ``states (n, 512)``, unit variance each."""
-    covariance = np.cov(states.astype(np.float64), rowvar=False)
+def principal_basis(means: np.ndarray, steps: np.ndarray, components: int) -> np.ndarray:
+    """``(512, components)``: leading principal directions of windows' mean states ``means (n, 512)``.
+
+    Windows differ by who speaks and how, single steps by the sounds of words, which are of no use
+    here. Each column is scaled so that ``steps (m, 512)`` have unit variance in it.
+    """
+    covariance = np.cov(means.astype(np.float64), rowvar=False)
     variances, directions = np.linalg.eigh(covariance)
-    leading = np.argsort(variances)[::-1][:components]
-    scale = np.sqrt(np.maximum(variances[leading], 1e-6))
-    basis: np.ndarray = (directions[:, leading] / scale).astype(np.float32)
+    leading = directions[:, np.argsort(variances)[::-1][:components]]
+    scale = np.maximum((steps.astype(np.float64) @ leading).std(0), 1e-3)
+    basis: np.ndarray = (leading / scale).astype(np.float32)
     return basis

@@ -58,7 +58,7 @@ class LivePlan(msgspec.Struct, frozen=True, kw_only=True):
     data: DataPlan = DataPlan()
     seed: int = 0
     epochs: int = 24
-    steps: int = 120
+    steps: int = 100
     batch: int = 48
     rate: float = 1e-3
     decay: float = 0.02
@@ -81,9 +81,11 @@ def new_network(banks: Banks, plan: LivePlan, config: RTILConfig | None = None) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         network = RTIL(config or RTILConfig())
-    voice = banks.voice
-    states = voice.states[voice.split == TRAIN][voice.states_mask[voice.split == TRAIN]]
-    basis = principal_basis(states, network.config.state_components)
+    known = banks.voice.split == TRAIN
+    states, mask = banks.voice.states[known].astype(np.float32), banks.voice.states_mask[known]
+    heard = mask.any(1)
+    means = (states.sum(1) / np.maximum(mask.sum(1), 1)[:, None])[heard]
+    basis = principal_basis(means, states[mask], network.config.state_components)
     network.voice_in.basis.copy_(torch.from_numpy(basis))
     network.face_columns.copy_(torch.from_numpy(face_columns()))
     return network

@@ -1,0 +1,397 @@
+"""Training the live model on small corpora in the real formats, and that its windows are the live ones.
+
+Run time: about 20 s, half of it whisper-base and gte-small.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from features.activity import SpeechActivity
+from features.assets import Assets
+from features.messages import StreamData, Window
+from features.samples import ActivityChunk, VoiceChunk
+from features.spec import BLENDSHAPES, FACE, LIVE, PITCH_COLUMN, STATES, VOICE
+from features.speech import SpeechExtractor
+from features.voice import VoiceExtractor
+from features.windows import Windower, WindowerConfig
+from model import corpora_face, corpora_text, corpora_voice
+from model.checkpoint import Checkpoint
+from model.corpora_text import TRAIN, VALID
+from model.features_cache import save_arrays
+from model.inputs import Prior, Sample, prepare
+from model.live_banks import NONE, Banks, Drawing
+from model.live_data import DataPlan, load_banks, load_encoder
+from model.live_faces import HIDDEN, SPEAKING, face_columns, speech_motion
+from model.live_judging import alone, auc, calibration, residuals, score_rows, validate
+from model.live_samples import ClipVoice, Heard, principal_basis, voice_sample
+from model.live_training import LivePlan, losses, new_network, random_subset, train
+from model.predictor import Predictor
+from model.rtil import RTIL, RTILConfig
+
+SMALL = RTILConfig(
+    width=32, heads=2, feedforward=32, state_components=8, dropout=0.0, cross_dropout=0.0,
+    gate_dropout=0.0, head_dropout=0.0,
+)  # fmt: skip
+PLAN = LivePlan(
+    data=DataPlan(variants=3, texts=40), epochs=4, steps=12, batch=16, drop_stream=0.2, rate=4e-3
+)
+EMOTIONS = ("happy", "angry", "neutral", "sad")
+LETTERS = {"happy": "03", "angry": "05", "neutral": "01", "sad": "04"}
+SMILE = [BLENDSHAPES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
+
+
+def _csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def _write_texts(data: Path) -> None:
+    said = [(f"the {t} was {w}", s) for t in ("film", "day", "meal", "book", "trip", "song")
+            for w, s in (("great", 1), ("awful", -1), ("lovely", 1), ("boring", -1))]  # fmt: skip
+    splits = ["train", "train", "valid", "test"] * 6
+    dev = {"train": "train", "valid": "dev", "test": "test"}
+    both = [(*pair, split) for pair, split in zip(said, splits, strict=True)]
+    _csv(data / corpora_text.MOSI_FILE, ["text", "label", "split_std"],
+         [[text.upper(), 2.0 * s, split] for text, s, split in both])  # fmt: skip
+    _csv(data / corpora_text.SST_FILE, ["split", "label5", "text"],
+         [[dev[split], 2 + 2 * s, f"truly {text} ."] for text, s, split in both])  # fmt: skip
+    _csv(data / corpora_text.PHRASES_FILE, ["label5", "text"],
+         [[2 + 2 * s, text] for text, s, _ in both])  # fmt: skip
+    _csv(data / corpora_text.VADER_FILE, ["source", "id", "mean_rating", "text"],
+         [["tweets", i, 3.0 * s, f"well {text}"] for i, (text, s, _) in enumerate(both)])  # fmt: skip
+    _csv(data / corpora_text.MELD_FILE, ["Utterance", "Sentiment", "split"],
+         [[f"oh {text}", "positive" if s > 0 else "negative", "train"] for text, s, _ in both])  # fmt: skip
+
+
+def _write_voices(data: Path, cache: Path, rng: np.random.Generator) -> None:
+    """Two training actors and a validating one; loudness and states tell the emotion."""
+    rows, units = [], []
+    for actor in ("01", "02", "15"):
+        for emotion in EMOTIONS:
+            for repetition in ("01", "02"):
+                name = f"01-{LETTERS[emotion]}-01-01-{repetition}-{actor}"
+                rows.append([name, f"flac16k/{name}.flac", emotion, "normal", actor])
+                units.append((name, 3.0 if emotion == "happy" else 0.0))
+    header = ["id", "file", "emotion", "intensity", "actor"]
+    _csv(data / corpora_voice.RAVDESS_FILE, header, rows)
+    for clip in corpora_voice.ravdess(data):
+        frames = 300
+        values = rng.normal(size=(frames, LIVE.stream(VOICE).width)).astype(np.float32)
+        values[:, 0] += clip.label
+        values[:, PITCH_COLUMN] = np.abs(values[:, PITCH_COLUMN]) + 1
+        states = rng.normal(size=(10, 512)) + 0.5 * clip.label * np.sign(np.arange(512) - 255.5)
+        save_arrays(corpora_voice.feature_path(cache, clip), {
+            "descriptors": values,
+            "activity": np.r_[np.zeros(10), np.ones(70), np.zeros(13)].astype(np.float32),
+            "cells": np.arange(1, 11, dtype=np.int32),
+            "states": states.astype(np.float16),
+        })  # fmt: skip
+    names = np.array(list(corpora_face.UNIT_SHAPES))
+    au35 = rng.random((len(units), len(names))).astype(np.float32)
+    au35[:, names.tolist().index("AU12_r")] += [smile for _, smile in units]
+    path = data / corpora_face.UNITS_FILE
+    np.savez(path, id=np.array([name for name, _ in units]), au35=au35, au_names=names)
+
+
+def _write_faces(data: Path, cache: Path, rng: np.random.Generator) -> None:
+    names = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+    coded = [cv2.imencode(".jpg", rng.integers(0, 255, (48, 48), np.uint8))[1].ravel()
+             for _ in range(140)]  # fmt: skip
+    label = np.arange(140, dtype=np.int8) % 7
+    path = data / corpora_face.FER_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, jpeg=np.concatenate(coded), offset=np.cumsum([0, *map(len, coded)]),
+             label=label, usage=np.zeros(140, np.int8), emotions=np.array(names))  # fmt: skip
+    faces = _faces(rng, 140)
+    faces[:, SMILE] += 0.6 * (label == names.index("happy"))[:, None]
+    index = corpora_face.fer2013(data).order
+    save_arrays(
+        corpora_face.face_folder(cache) / "fer2013" / "0000.npz",
+        {"index": index, "values": faces[index]},
+    )
+    for video in ("01-01-01-01-01-01-01", "01-01-01-01-01-01-09"):
+        save_arrays(
+            corpora_face.face_folder(cache) / "video" / f"{video}.npz",
+            {"time_s": np.arange(45) / 15, "values": _faces(rng, 45)},
+        )
+
+
+def _faces(rng: np.random.Generator, count: int) -> np.ndarray:
+    return np.c_[0.2 * rng.random((count, 52)), rng.normal(size=(count, 6))].astype(np.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads wait for each other where the cores are shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Data and cache, a handful of each corpus."""
+    folder = tmp_path_factory.mktemp("corpora")
+    data, cache = folder / "data", folder / "cache"
+    rng = np.random.default_rng(0)
+    _write_texts(data)
+    _write_voices(data, cache, rng)
+    _write_faces(data, cache, rng)
+    return data, cache
+
+
+@pytest.fixture(scope="module")
+def banks(
+    corpora: tuple[Path, Path], text_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Banks:
+    folder = tmp_path_factory.mktemp("text")
+    encoder, tuned = load_encoder(text_folder, folder)
+    assert not tuned
+    return load_banks(*corpora, encoder, folder / "lower", PLAN.data)
+
+
+def _judge(banks: Banks, corpora: tuple[Path, Path], network: RTIL) -> dict[str, float]:
+    return validate(network, banks, corpora_face.load_videos(corpora[1]))
+
+
+@pytest.fixture(scope="module")
+def trained(
+    banks: Banks, corpora: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RTIL, list[dict[str, float]]]:
+    network = new_network(banks, PLAN, SMALL)
+    folder = tmp_path_factory.mktemp("state")
+    state = train(network, banks, PLAN, folder, lambda n: _judge(banks, corpora, n))
+    return network, state.history
+
+
+def test_a_sample_of_training_is_the_window_that_live_gives(
+    demo_clip: Path, whisper_base: Path
+) -> None:
+    sound = np.zeros(8 * 16_000, np.float32)  # ends in silence, in which the last words end, too
+    spoken = corpora_voice.read_sound(demo_clip)[: 7 * 16_000]
+    sound[: len(spoken)] = spoken
+    maker = corpora_voice.VoiceMaker(whisper_base)
+    clip = ClipVoice(maker.make(sound))
+    maker.close()
+    windows = _live_windows(sound, whisper_base)
+    rng = np.random.default_rng(0)
+    priors = {
+        s.name: Prior(
+            rng.normal(size=s.width).astype(np.float32), np.full(s.width, 2.0, np.float32), 5.0
+        )
+        for s in LIVE.streams
+    }
+    compared = 0
+    for live in windows:
+        if live.end_s > clip.ends_s()[-1] - 1.0:
+            continue
+        own = clip.window(live.end_s)
+        assert own.voiced == live.present.voice
+        made = voice_sample(clip, own, [], priors)
+        said = prepare(live.streams, live.statistics, live.present, priors)
+        for name in (f.name for f in fields(Sample)):
+            np.testing.assert_allclose(
+                getattr(made, name), getattr(said, name), rtol=1e-4, atol=2e-4, err_msg=name
+            )
+        compared += bool(said.voice_mask.any() and said.states_mask.any())
+    assert compared >= 6
+
+
+def _live_windows(sound: np.ndarray, whisper: Path) -> list[Window]:
+    """The extractors in portions of a tenth of a second, through the windower."""
+    windower = Windower(WindowerConfig("s", "me", "file", face=False, lossless=True))
+
+    def described(chunk: VoiceChunk) -> None:
+        windower.add(chunk)
+
+    voice, activity = VoiceExtractor(described), SpeechActivity()
+    speech = SpeechExtractor(whisper, words=False)
+    try:
+        for start in range(0, len(sound), 1600):
+            portion = sound[start : start + 1600]
+            voice.feed(portion)
+            heard = activity.feed(portion)
+            update = speech.feed(portion, heard)
+            for item in (heard, update):
+                if item is not None:
+                    windower.add(item)
+        voice.finish()
+        windower.add(speech.finish())
+    finally:
+        voice.close()
+        speech.close()
+    return windower.finish(len(sound) / 16_000)
+
+
+def test_training_lowers_the_loss_and_learns(
+    trained: tuple[RTIL, list[dict[str, float]]], banks: Banks
+) -> None:
+    network, history = trained
+    assert history[-1]["loss_task"] < 0.8 * history[0]["loss_task"]
+    voices = np.flatnonzero(banks.voice.split == VALID)
+    scores = score_rows(network, banks, alone(1, voices))
+    label = banks.voice.label[voices]
+    assert auc(scores[label > 0.5], scores[label < -0.5]) > 0.8, "an actor never trained on"
+
+
+def test_a_killed_run_goes_on_as_if_there_had_been_none(
+    trained: tuple[RTIL, list[dict[str, float]]],
+    banks: Banks,
+    corpora: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    class KillError(Exception):
+        pass
+
+    judged = 0
+
+    def judge(network: RTIL) -> dict[str, float]:
+        nonlocal judged
+        judged += 1
+        if judged == 3:
+            raise KillError
+        return _judge(banks, corpora, network)
+
+    with pytest.raises(KillError):
+        train(new_network(banks, PLAN, SMALL), banks, PLAN, tmp_path, judge)
+    assert judged == 3, "the third epoch is lost"
+    fresh = new_network(banks, PLAN, SMALL)
+    done: list[int] = []
+    state = train(fresh, banks, PLAN, tmp_path, lambda n: _judge(banks, corpora, n), done.append)
+    assert done[0] == 2 * PLAN.steps
+    network, history = trained
+    assert state.history == history
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(fresh.state_dict()[name], value, rtol=0, atol=0, msg=name)
+
+
+def test_another_seed_gives_another_network(banks: Banks) -> None:
+    first, again = new_network(banks, PLAN, SMALL), new_network(banks, PLAN, SMALL)
+    other = new_network(banks, LivePlan(seed=1), SMALL)
+    assert torch.equal(first.shared.weight, again.shared.weight)
+    assert not torch.equal(first.shared.weight, other.shared.weight)
+
+
+def test_the_checkpoint_scores_windows_live(
+    trained: tuple[RTIL, list[dict[str, float]]], banks: Banks, tmp_path: Path, assets: Assets
+) -> None:
+    network, _ = trained
+    table = calibration(network, banks, 0)
+    Checkpoint(network, banks.priors, calibration=table).save(tmp_path, torch.float16)
+    predictor = Predictor(tmp_path, "cpu", assets)
+    row = int(np.flatnonzero(banks.voice.split == VALID)[0])
+    windower = Windower(WindowerConfig("s", "me", "file", face=False, words=False, lossless=True))
+    rng = np.random.default_rng(0)
+    windower.add(VoiceChunk(0.0, 0, rng.random((400, 25), np.float32)))
+    windower.add(ActivityChunk(0.0, 0, np.ones(125, np.float32)))
+    found = predictor.predict(windower.finish(4.0), lambda: 0)
+    assert found[-1].sentiment is not None and found[-1].present.voice
+    assert found[-1].low is not None and found[-1].low < found[-1].sentiment
+    whole = score_rows(network, banks, alone(1, np.array([row])))
+    halved = score_rows(predictor.network, banks, alone(1, np.array([row])))
+    np.testing.assert_allclose(whole, halved, atol=0.05)
+
+
+def test_rows_come_from_training_parts_and_in_all_combinations(banks: Banks) -> None:
+    rows = Drawing(banks, PLAN.shares).rows(400, np.random.default_rng(0))
+    kinds = {tuple(kind) for kind in (rows != NONE).tolist()}
+    assert len(kinds) == 7, "every subset but the empty one"
+    for m, split in enumerate(banks.splits):
+        chosen = rows[rows[:, m] >= 0, m]
+        assert set(split[chosen].tolist()) == {TRAIN}
+
+
+def test_truth_of_a_subset_is_the_mean_of_what_is_in_it(banks: Banks) -> None:
+    rows = Drawing(banks, (0, 0, 0, 0, 0, 1)).rows(64, np.random.default_rng(1))
+    network = new_network(banks, PLAN, SMALL).eval()
+    labels = torch.from_numpy(banks.labels_of(rows))
+    assert bool((labels[torch.from_numpy(rows) == NONE] == 0).all())
+    there = torch.from_numpy(rows >= 0)
+    truth = labels.sum(1) / there.sum(1)
+    with torch.no_grad():
+        network.head.layers[-1].weight.zero_()
+        network.head.layers[-1].bias.zero_()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        found = losses(network, banks.batch(rows), labels, PLAN.weights)["task"]
+    torch.manual_seed(0)
+    part = random_subset(there)
+    partial = (labels * part).sum(1) / part.sum(1)
+    wanted = torch.cat([truth, partial])  # the network says 0 to everything
+    expected = torch.nn.functional.smooth_l1_loss(torch.zeros_like(wanted), wanted)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_random_subset_is_part_of_what_is_present_and_never_nothing() -> None:
+    present = torch.tensor([[True, True, False]] * 50 + [[False, False, True]] * 50)
+    torch.manual_seed(0)
+    chosen = random_subset(present)
+    assert bool((chosen <= present).all()) and bool(chosen.any(1).all())
+    together = chosen[:50, :2].sum(1)
+    assert {1, 2} == set(together.tolist()), "alone and together"
+
+
+def test_gaze_and_pose_say_nothing(trained: tuple[RTIL, list[dict[str, float]]]) -> None:
+    network, _ = trained
+    columns = network.face_columns.numpy()
+    np.testing.assert_array_equal(columns, face_columns())
+    named = dict(zip(LIVE.stream(FACE).columns, columns.tolist(), strict=True))
+    assert named["mouthSmileLeft"] == 1 and named["eyeLookUpLeft"] == named["z_cm"] == 0
+    assert len(HIDDEN) == int((columns == 0).sum())
+
+
+def test_speech_moves_the_mouth_alone() -> None:
+    frames = np.random.default_rng(0).random((30, 58), np.float32)
+    motion = speech_motion(frames)
+    moved = {LIVE.stream(FACE).columns[i] for i in np.flatnonzero(motion.any(0))}
+    assert moved == set(SPEAKING)
+
+
+def test_statistics_of_the_past_are_those_of_all_that_was_heard(corpora: tuple[Path, Path]) -> None:
+    data, cache = corpora
+    clips = corpora_voice.ravdess(data)[:3]
+    voices = [ClipVoice(corpora_voice.load_voice(cache, clip)) for clip in clips]
+    heard = Heard()
+    for voice in voices:
+        heard.add(voice.whole())
+    state = heard.state()[STATES]
+    cells: list[StreamData] = [voice.whole()[STATES] for voice in voices]
+    together = np.concatenate([c.values[c.mask] for c in cells]).astype(np.float64)
+    np.testing.assert_allclose(state.mean, together.mean(0), atol=1e-3)
+    np.testing.assert_allclose(state.variance, together.var(0), rtol=1e-3, atol=1e-3)
+    assert state.seconds == len(together) / LIVE.stream(STATES).rate_hz
+
+
+def test_basis_follows_what_windows_differ_in() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(500, 20)) * np.r_[np.full(4, 3.0), np.full(16, 0.1)]
+    steps = (
+        np.repeat(means, 4, axis=0)
+        + rng.normal(size=(2000, 20)) * np.r_[np.ones(4), np.full(16, 9)]
+    )
+    basis = principal_basis(means, steps, 4)
+    np.testing.assert_allclose((steps @ basis).std(0), 1.0, atol=0.01)
+    assert np.abs(basis[:4]).sum() > 10 * np.abs(basis[4:]).sum(), "not where steps vary most"
+
+
+def test_residuals_cover_every_subset(
+    trained: tuple[RTIL, list[dict[str, float]]], banks: Banks
+) -> None:
+    found = residuals(trained[0], banks, VALID, 0)
+    assert set(found) == {
+        "text", "voice", "face", "text+voice", "text+face", "voice+face", "text+voice+face",
+    }  # fmt: skip
+    assert all(np.isfinite(values).all() and len(values) for values in found.values())
