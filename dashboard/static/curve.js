@@ -11,7 +11,8 @@ const TOP = 10;
 const AXIS = 22;
 const EDGE = 10; // pixels between the newest moment and the right border
 const WORD_TICKS = 10; // a strip with a tick for every word at its true time, above the phrases
-const WORD_LINES = 92; // pixels for the lines of phrases
+const WORD_LINES = 103; // pixels for the lines of phrases
+const SETTLED_S = 30; // windows older than this are not revised any more
 const BLOCK_LEAST = 76; // pixels that a phrase is wide at least
 const BLOCK_FULL = 100; // pixels at which a phrase without a pause ends; the newest one's width
 const BLOCK_GAP = 9;
@@ -253,8 +254,8 @@ export class Curve {
   // A second with fewer pixels has less room for as many words: smaller letters, more lines.
   letters() {
     const scale = this.plot / this.span;
-    if (scale > 45) return { size: 17, row: 23, rows: 4, space: 5 };
-    return scale > 16 ? { size: 14, row: 18, rows: 5, space: 4.5 } : { size: 12, row: 15, rows: 6, space: 4 };
+    if (scale > 45) return { size: 17, row: 22, rows: 4, space: 5 };
+    return scale > 16 ? { size: 14, row: 17, rows: 6, space: 4.5 } : { size: 12, row: 14.5, rows: 7, space: 4 };
   }
 
   measure(text, word, size) {
@@ -282,7 +283,9 @@ export class Curve {
     const before = this.blocks;
     this.blocks = new Map();
     shown.forEach((words, i) => {
-      for (const word of words) word.score = strip.scoreOf((word.start + word.end) / 2);
+      for (const word of words) {
+        if (word.score === undefined || word.end > strip.newest - SETTLED_S) word.score = strip.scoreOf((word.start + word.end) / 2);
+      }
       if (this.dense) return;
       const spoken = (words[words.length - 1].end - words[0].start) * scale;
       const newest = Math.max(Math.min(BLOCK_FULL, this.right + EDGE), spoken); // over the border, if need be
