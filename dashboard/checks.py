@@ -92,7 +92,7 @@ def native_code() -> Iterator[Check]:
             importlib.import_module(module)
         except (ImportError, OSError) as error:
             mend = "run '.ci/system' as root, or install the library that is named"
-            yield Check(f"loads {module}", Health.FAIL, _one_line(error), mend)
+            yield Check(f"loads {module}", Health.FAIL, one_line(error), mend)
         else:
             yield Check(f"loads {module}", Health.OK, "yes")
     yield _mediapipe_library()
@@ -109,7 +109,7 @@ def _mediapipe_library() -> Check:
         ctypes.CDLL(str(libraries[0]))  # the package itself loads it only with the first face
     except OSError as error:
         mend = "Debian: apt-get install libgles2 libegl1"
-        return Check(name, Health.FAIL, _one_line(error), mend)
+        return Check(name, Health.FAIL, one_line(error), mend)
     return Check(name, Health.OK, "yes")
 
 
@@ -137,9 +137,14 @@ def disk() -> Iterator[Check]:
     assets = Assets()
     missing = sum(s.file.size for s in assets.states() if s.state is State.MISSING)
     place = assets.root
-    while not place.exists():
-        place = place.parent
-    free, needed = shutil.disk_usage(place).free, 3 * missing
+    try:
+        while not place.exists():
+            place = place.parent
+        free, needed = shutil.disk_usage(place).free, 3 * missing
+    except PermissionError as error:
+        mend = "set TONALITY_CACHE to a folder of your own"
+        yield Check("disk", Health.FAIL, one_line(error), mend)
+        return
     told = f"{decimal(free)} free at {place}, {decimal(needed)} needed"
     if free >= needed:
         yield Check("disk", Health.OK, told)
@@ -160,7 +165,7 @@ def checkpoint() -> Iterator[Check]:
         loaded = Checkpoint.load(folder)
     except TonalityError as error:
         mend = "get the folder back: 'git checkout -- model/checkpoints'"
-        yield Check("checkpoint", Health.FAIL, _one_line(error), mend)
+        yield Check("checkpoint", Health.FAIL, one_line(error), mend)
         return
     told = f"{folder.name}, made {loaded.created or 'at an unknown time'}, spec {loaded.spec.hash}"
     if loaded.spec.hash != LIVE.hash:
@@ -214,7 +219,7 @@ def portaudio() -> Iterator[Check]:
     except OSError as error:
         mends = {"Linux": "apt-get install libportaudio2", "Darwin": "brew install portaudio"}
         mend = mends.get(platform.system(), "reinstall the package sounddevice")
-        yield Check("microphone library", Health.WARN, _one_line(error), mend)
+        yield Check("microphone library", Health.WARN, one_line(error), mend)
     else:
         version = sounddevice.get_portaudio_version()[1].split(",")[0]
         yield Check("microphone library", Health.OK, version)
@@ -266,5 +271,6 @@ def _devices(name: str, found: list[str], mend: str) -> Check:
     return Check(name, Health.WARN, "none found; the demo and files work without", mend)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What went wrong, for a check's ``detail``."""
     return " ".join(str(error).split()) or type(error).__name__

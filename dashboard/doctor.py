@@ -13,6 +13,7 @@ from rich.table import Table
 
 from dashboard import checks
 from dashboard.checks import Check, Health
+from features.errors import TonalityError
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +29,16 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def examine(all_checks: Iterable[Callable[[], Iterator[Check]]] = checks.ALL) -> Report:
-    """Run every check; one that cannot run because a package is missing says so and fails."""
+    """Run every check; one that cannot run, for want of a package or a right, says so and fails."""
     found: list[Check] = []
     for check in all_checks:
         try:
             found += check()
-        except ImportError as error:
+        except (ImportError, OSError, RuntimeError, TonalityError) as error:
             logger.debug("%s stopped", check.__name__, exc_info=True)
             name = check.__name__.replace("_", " ")
-            found.append(Check(name, Health.FAIL, str(error), "run 'make setup'"))
+            mend = "run 'make setup'" if isinstance(error, ImportError) else ""
+            found.append(Check(name, Health.FAIL, checks.one_line(error), mend))
     return Report(all(check.state is not Health.FAIL for check in found), found)
 
 

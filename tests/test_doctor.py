@@ -62,6 +62,32 @@ def test_a_check_without_its_package_fails_and_the_others_go_on() -> None:
     assert not report.demo_runs
 
 
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "/proc/1/x"), RuntimeError("no\nway")]
+)
+def test_a_check_that_the_system_refuses_fails_and_the_others_go_on(error: Exception) -> None:
+    def refused() -> Iterator[Check]:
+        yield Check("before", Health.OK, "reached")
+        raise error
+
+    report = doctor.examine([refused, checks.licences])
+    assert [check.state for check in report.checks] == [Health.OK, Health.FAIL, Health.OK]
+    assert report.checks[1].name == "refused" and "\n" not in report.checks[1].detail
+
+
+def test_a_cache_below_a_folder_that_may_not_be_entered_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exists(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setenv("TONALITY_CACHE", str(tmp_path / "closed" / "cache"))
+    monkeypatch.setattr(Path, "exists", exists)  # as for those who are not root
+    check = only(checks.disk(), "disk")
+    assert check.state is Health.FAIL and "Permission denied" in check.detail
+    assert "TONALITY_CACHE" in check.mend
+
+
 @pytest.mark.parametrize("wanted", ["numpy>=999", "surely-not-installed"])
 def test_a_package_that_does_not_fit_names_the_command(wanted: str) -> None:
     check = checks.package(Requirement(wanted))
