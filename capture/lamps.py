@@ -19,6 +19,7 @@ class Lamps:
             "voice": "" if config.sound and config.voice else "switched off",
             "face": "" if config.picture else "switched off",
         }
+        self.paused = False
         self._lost: dict[str, str] = {}
         self._face: FaceSample | None = None
         self._heard_until_s = 0.0
@@ -55,6 +56,8 @@ class Lamps:
     def _missing(self, name: str, medium: str) -> Lamp | None:
         if self._off[name]:
             return Lamp("off", self._off[name])
+        if self.paused:
+            return Lamp("missing", "paused")
         if medium in self._lost:
             return Lamp("missing", self._lost[medium])
         return None

@@ -54,7 +54,7 @@ class Listening:
         if self._resampler is None or self._resampler.rate_hz != block.rate_hz:
             items += self._begin(block)
         elif block.missed:
-            items += self._fill(block.missed, "the computer was too busy to take the sound")
+            items += self._fill(block.missed)
             self.counts.add("sound blocks missed")
         self._last_s = block.arrived_s
         items += self._feed(self._corrected(block, items))
@@ -103,12 +103,12 @@ class Listening:
         self._position += len(samples)
         return list(chunks)
 
-    def _fill(self, missing: int, why: str) -> list[Item]:
-        rate_hz = self._resampler.rate_hz if self._resampler else SAMPLE_RATE_HZ
-        items: list[Item] = [Lost("sound", self._anchor_s + self._heard / rate_hz, why)]
+    def _fill(self, missing: int) -> list[Item]:
+        """Silence in the place of a gap too short to call the sound lost; it is counted."""
+        items: list[Item] = []
         for start in range(0, missing, CHUNK):
             items += self._feed(np.zeros(min(CHUNK, missing - start), np.float32))
-        return [*items, Returned("sound", self._anchor_s + self._heard / rate_hz)]
+        return items
 
     def _corrected(self, block: Block, items: list[Item]) -> np.ndarray:
         """The block's samples after bringing the count back to the clock, where they came apart.
@@ -129,5 +129,5 @@ class Listening:
         if least_s > DRIFT_S and block.arrived_s - self._lags[0][0] > 0.8 * DRIFT_OVER_S:
             self.counts.add("sound gaps")
             self._lags.clear()
-            items += self._fill(round(least_s * block.rate_hz), "the sound card lost sound")
+            items += self._fill(round(least_s * block.rate_hz))
         return block.samples

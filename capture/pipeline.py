@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from features.assets import Assets
 from features.clock import NS_PER_S, Clock, SystemClock
 from features.messages import Preview, Transcript, Window
 from features.queues import BoundedQueue, DropPolicy
-from features.samples import ActivityChunk, Counters, Lost, Returned, SpeechUpdate, Word
+from features.samples import ActivityChunk, Counters, SpeechUpdate, Word
 from features.windows import Sample, Windower, WindowerConfig
 
 PICTURES_QUEUED = 8
@@ -31,6 +32,8 @@ SOUND_QUEUED = 600  # chunks of 0.1 s: a minute of sound before the reader has t
 SAMPLES_QUEUED = 4096
 TICK_S = 0.05  # how often live windows are looked at when nothing arrives
 TRANSCRIPT_S = 30.0
+DRAIN_S = 2.0  # after a stop, how long the stages may still finish what is queued
+SKIPPED = "passes_skipped"
 
 
 class Closeable(Protocol):
@@ -66,6 +69,7 @@ class Pipeline:
         self._stop = threading.Event()
         self._stages: list[Stage[Any]] = []
         self._reader: Reader | None = None
+        self._paused = False
         self._unused: list[Closeable] = []  # extractors that no stage has taken over
         self._face: FaceStage | None = None
         self._voice: VoiceStage | None = None
@@ -94,6 +98,7 @@ class Pipeline:
                 self._outlet,
             )
             self._windower = self._make_windower()
+            self.pause(self._paused)
             for thread in (self._reader.thread, *(s.thread for s in self._stages)):
                 thread.start()
             yield from self._assemble(self._reader, self._windower, stop, on_tick)
@@ -149,27 +154,20 @@ class Pipeline:
         config = self.config
         return make_preview(image, sample, config.session, config.participant, self._clock.now_ns())
 
-    def pause(self) -> None:
-        """Look and listen no more until :meth:`resume`; call from the thread that takes messages."""
-        self._rest(True)
-        for modality in ("picture", "sound"):
-            self._note(Lost(modality, self.position_s, "paused"))
+    def pause(self, paused: bool = True) -> None:
+        """Look and listen no more, or again; also before the first message.
+
+        The session's clock goes on. Call from the thread that takes the messages.
+        """
+        self._paused = paused
+        self.lamps.paused = paused
+        if self._reader is not None and self._windower is not None:
+            (self._reader.paused.set if paused else self._reader.paused.clear)()
+            self._windower.pause(paused)
 
     def resume(self) -> None:
-        """Look and listen again; call from the thread that takes messages."""
-        self._rest(False)
-        for modality in ("picture", "sound"):
-            self._note(Returned(modality, self.position_s))
-
-    def _rest(self, rest: bool) -> None:
-        if self._reader is not None:
-            (self._reader.paused.set if rest else self._reader.paused.clear)()
-
-    def _note(self, sample: Sample) -> None:
-        """Take a sample into account at once."""
-        self.lamps.see(sample)
-        if self._windower is not None:
-            self._windower.add(sample)
+        """Look and listen again."""
+        self.pause(False)
 
     @property
     def position_s(self) -> float:
@@ -184,13 +182,16 @@ class Pipeline:
         on_tick: Callable[[], None] | None,
     ) -> Iterator[Window | Transcript | Preview]:
         """Samples to windows, in the caller's thread."""
-        while not stop.is_set():
+        while True:
+            if stop.is_set():
+                yield from self._leave(reader, windower)
+                return
             if on_tick is not None:
                 on_tick()
             running = reader.thread.alive or any(s.thread.alive for s in self._stages)
             sample = self._samples.get(TICK_S)
             if sample is not None:
-                yield from self._take(sample)
+                yield from self._take(sample, windower)
             yield from self._drain_previews()
             windower.origin_ns = self.source.origin_ns
             if windower.origin_ns or not self.source.live:
@@ -200,6 +201,20 @@ class Pipeline:
                 end_s = reader.position_s if reader.end_s is None else reader.end_s
                 yield from self._count(windower.finish(end_s))
                 return
+
+    def _leave(self, reader: Reader, windower: Windower) -> Iterator[Window | Transcript]:
+        """Stopped by the user: what was said and seen until now still becomes final."""
+        reader.close()
+        deadline_ns = self._clock.now_ns() + round(DRAIN_S * NS_PER_S)
+        while any(s.thread.alive for s in self._stages) and self._clock.now_ns() < deadline_ns:
+            sample = self._samples.get(TICK_S)
+            if sample is not None:
+                yield from self._take(sample, windower)
+        while len(self._samples):
+            sample = self._samples.get(0.0)
+            if sample is not None:
+                yield from self._take(sample, windower)
+        yield from self._count(windower.finish(reader.position_s))
 
     def _make_windower(self) -> Windower:
         return Windower(
@@ -221,8 +236,9 @@ class Pipeline:
         now_s = (self._clock.now_ns() - self.source.origin_ns) / NS_PER_S
         return now_s if reader.end_s is None else min(now_s, reader.end_s)  # none after the end
 
-    def _take(self, sample: Sample) -> Iterator[Transcript]:
-        self._note(sample)
+    def _take(self, sample: Sample, windower: Windower) -> Iterator[Transcript]:
+        self.lamps.see(sample)
+        windower.add(sample)
         if isinstance(sample, SpeechUpdate):
             yield self._transcript(sample)
 
@@ -259,30 +275,45 @@ class Pipeline:
         if error is not None:
             raise error
 
-    def measured(self) -> tuple[dict[str, int], dict[str, float]]:
-        """Counters and gauges for a heartbeat."""
+    def counted(self) -> dict[str, int]:
+        """What was done, by name."""
         counts = dict(self.counters.counts)
-        counts.update(self.source.dropped)
-        gauges: dict[str, float] = {"media s": round(self.position_s, 1)}
         if self._face is not None:
             counts["pictures"] = self._face.done
-            counts["pictures skipped"] = self._face.queue.dropped
         if self._speech is not None:
             counts.update(self._speech.extractor.counters.counts)
-            gauges["speech waiting s"] = round(self._speech.waiting_s, 2)
+            counts.pop(SKIPPED, None)
+        return counts
+
+    def losses(self) -> dict[str, int]:
+        """All that was dropped, skipped or came too late, by name; zeros are left out."""
+        lost = dict(self.source.dropped)
+        if self._face is not None:
+            lost["pictures skipped"] = self._face.queue.dropped
+        if self._speech is not None:
+            skipped = self._speech.extractor.counters.counts.get(SKIPPED, 0)
+            lost["recogniser passes skipped"] = skipped
         if self._windower is not None:
-            counts["windows late"] = self._windower.late_windows
+            lost["windows closed before all was in"] = self._windower.late_windows
+        return {name: count for name, count in lost.items() if count}
+
+    def gauges(self) -> dict[str, float]:
+        """Momentary figures: how far the media is, what waits, milliseconds per item and stage."""
+        gauges: dict[str, float] = {"media s": round(self.position_s, 1)}
+        if self._speech is not None:
+            gauges["speech waiting s"] = round(self._speech.waiting_s, 2)
         for stage in self._stages:
             gauges.update({name: round(value, 2) for name, value in stage.gauges().items()})
-        return counts, gauges
+        return gauges
 
     def close(self) -> None:
         """Stop all threads and release source and extractors; safe to call twice."""
         self._stop.set()
-        if self._reader is not None:
-            self._reader.close()
-        for stage in self._stages:
-            stage.close()
-        while self._unused:
-            self._unused.pop().close()
-        self.source.close()
+        with ExitStack() as release:  # each step is taken even where one before it fails
+            release.callback(self.source.close)
+            while self._unused:
+                release.callback(self._unused.pop().close)
+            for stage in self._stages:
+                release.callback(stage.close)
+            if self._reader is not None:
+                release.callback(self._reader.close)

@@ -47,10 +47,16 @@ def _obey(harness: Harness, pipeline: Pipeline, state: str) -> str:
 
 
 def _beat(harness: Harness, pipeline: Pipeline, state: str) -> None:
-    counters, gauges = pipeline.measured()
     detail = "the source is over" if state == "ended" else pipeline.source.name
-    lamps = pipeline.lamps.state()
-    harness.heartbeat(state, detail, counters, gauges, lamps, media_s=pipeline.position_s)
+    harness.heartbeat(
+        state,
+        detail,
+        pipeline.counted(),
+        pipeline.gauges(),
+        pipeline.lamps.state(),
+        pipeline.losses(),
+        media_s=pipeline.position_s,
+    )
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def run(
     source: Source = "demo",
     json: Annotated[bool, typer.Option("--json", help="One JSON line per revision.")] = False,
     duration: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop after this many seconds.")
+        float | None, typer.Option(min=0.0, help="Stop after this many seconds of it.")
     ] = None,
     picture: Picture = True,
     sound: Sound = True,

@@ -27,9 +27,15 @@ Progress = Callable[[float, float | None], None]  # media seconds done, seconds 
 
 
 def score(
-    config: CaptureConfig, predictor: Predictor, progress: Progress | None = None
+    config: CaptureConfig,
+    predictor: Predictor,
+    progress: Progress | None = None,
+    losses: dict[str, int] | None = None,
 ) -> Generator[Prediction, None, None]:
-    """Predictions of one source, in order. Raises ``TonalityError`` where it cannot be read."""
+    """Predictions of one source, in order. Raises ``TonalityError`` where it cannot be read.
+
+    What was lost on the way (broken packets, say) is put into ``losses`` at the end.
+    """
     pipeline = Pipeline(config, open_source(config))
     clock = SystemClock()
     waiting: list[Window] = []
@@ -47,6 +53,8 @@ def score(
                 waiting.clear()
     if waiting:
         yield from predictor.predict(waiting, clock.now_ns)
+    if losses is not None:
+        losses.update(pipeline.losses())
 
 
 class LineWriter:

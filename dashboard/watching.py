@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 from rich.console import Console
@@ -21,57 +22,91 @@ from features.errors import WorkerError
 from features.messages import MODALITIES, AnyMessage, Prediction, Status
 
 ROWS = 16
-DRAIN_S = 20.0  # after the source's end, how long to wait for the last words' predictions
+DRAIN_S = 5.0  # after the worker's end, how long to wait for its last predictions
 WAIT_S = 0.2
 
 
 class Watcher:
-    """Follows one session on the bus until its source has ended and its last window is scored."""
+    """Follows one session on the bus until its source has ended and its last window is scored.
 
-    def __init__(self, runtime: Runtime, session: str) -> None:
+    Attributes:
+        status: the capture worker's last heartbeat.
+        losses: all that was lost on the way so far, by name, of every worker and of this reader.
+    """
+
+    def __init__(self, runtime: Runtime, session: str, device: bool = False) -> None:
+        """``device``: the source is live by nature, so its worker may die and begin again."""
+        self.status: Status | None = None
         self._runtime = runtime
         self._session = session
+        self._device = device
         self._finals: set[int] = set()
-        self._ended_s: float | None = None
-        self.status: Status | None = None
-        self.windows: int | None = None  # how many there are in all, once the source has ended
+        self._by_worker: dict[str, dict[str, int]] = {}
+        self._lost_here = 0
+        self._over_s: float | None = None  # when the capture worker was seen to be over
 
     def messages(self, duration_s: float | None) -> Iterator[AnyMessage | None]:
-        """Predictions and statuses of the session, ``None`` when nothing came for a while."""
-        began_s = time.monotonic()
-        kinds = ["prediction", "status"]
-        with closing(Subscriber(self._runtime.address, kinds, self._session)) as subscriber:
-            while duration_s is None or time.monotonic() - began_s < duration_s:
+        """Predictions and statuses of the session, ``None`` when nothing came for a while.
+
+        After ``duration_s`` of the session's own time it is stopped, and what was heard until then
+        still comes.
+        """
+        limit_s = duration_s
+        with closing(Subscriber(self._runtime.address, ["prediction", "status"])) as subscriber:
+            while not self._done():
                 received = subscriber.receive(WAIT_S)
                 message = received.message if received is not None else None
+                self._lost_here = subscriber.lost
                 self._note(message)
-                yield message
-                if self._done():
-                    return
+                if message is None or message.session in ("", self._session):
+                    yield message
+                reached_s = 0.0 if self.status is None else self.status.end_s
+                if isinstance(message, Prediction):
+                    reached_s = message.end_s
+                if limit_s is not None and reached_s >= limit_s:
+                    limit_s = None
+                    self._runtime.stop_session(self._session)
 
     def _note(self, message: AnyMessage | None) -> None:
-        if isinstance(message, Prediction) and message.final:
+        if isinstance(message, Prediction) and message.final and message.session == self._session:
             self._finals.add(message.seq)
-        if isinstance(message, Status) and message.role == "capture":
-            self.status = message
-            if message.state == "ended" and self._ended_s is None:
-                self._ended_s = time.monotonic()
-                self.windows = message.counters.get("windows", 0)
+        if isinstance(message, Status):
+            self._by_worker[message.worker] = message.losses
+            if message.session == self._session:
+                self.status = message
 
     def _done(self) -> bool:
-        if self._ended_s is None:
-            self._raise_failure()
-            return False
-        complete = self.windows is not None and len(self._finals) >= self.windows
-        return complete or time.monotonic() - self._ended_s > DRAIN_S
+        """Whether the source is over and every window scored, or long enough waited for."""
+        if self._over_s is None:
+            if not self._over():
+                return False
+            self._over_s = time.monotonic()
+        windows = 0 if self.status is None else self.status.counters.get("windows", 0)
+        ended = self.status is not None and self.status.state == "ended"
+        complete = ended and len(self._finals) >= windows
+        return complete or time.monotonic() - self._over_s > DRAIN_S
 
-    def _raise_failure(self) -> None:
+    def _over(self) -> bool:
+        """Whether the session's worker has ended; raises :class:`WorkerError` where it failed."""
+        mine = [s for s in self._runtime.states() if s.session == self._session]
         for state in self._runtime.states():
-            if state.state == "failed" and (state.role == "inference" or self._mine(state.name)):
+            concerns = state.role == "inference" or state in mine
+            if concerns and state.state == "failed":
                 raise WorkerError(f"{state.name}: {state.detail}")
+            if state in mine and state.restarts and not self._device:
+                raise WorkerError(
+                    f"{state.name} died, and its file would begin again: {state.failure}"
+                )
+        return all(state.over for state in mine)
 
-    def _mine(self, worker: str) -> bool:
-        return self._session in worker
+    @property
+    def losses(self) -> dict[str, int]:
+        """Everything lost so far; zeros are left out."""
+        total = Counter[str]()
+        for losses in self._by_worker.values():
+            total.update(losses)
+        total["predictions lost on the bus"] += self._lost_here
+        return {name: count for name, count in total.items() if count}
 
 
 def wait_for_inference(runtime: Runtime, limit_s: float = 120.0) -> None:
@@ -97,30 +132,28 @@ def watch(config: CaptureConfig, as_json: bool, device: str, duration_s: float |
     try:
         runtime.start()
         wait_for_inference(runtime)
-        watcher = Watcher(runtime, runtime.start_session(config))
+        is_device = config.source.startswith(("webcam", "microphone"))
+        watcher = Watcher(runtime, runtime.start_session(config), is_device)
         if as_json:
             _lines(watcher, duration_s)
         else:
             _table(watcher, config, duration_s)
-        _report_losses(watcher.status)
+        report_losses(watcher.losses)
     except KeyboardInterrupt:
         return
     finally:
         runtime.close()
 
 
-def losses(status: Status | None) -> dict[str, int]:
-    """What a capture worker had to skip or drop, by name."""
-    counts = {} if status is None else status.counters
-    return {k: v for k, v in counts.items() if v and ("skip" in k or "drop" in k)}
+def named(losses: Mapping[str, int]) -> str:
+    """Losses for people."""
+    return ", ".join(f"{name} {count}" for name, count in losses.items())
 
 
-def _report_losses(status: Status | None) -> None:
+def report_losses(losses: Mapping[str, int]) -> None:
     """Say at the end what was lost on the way, so that nobody takes the curve for the whole."""
-    lost = losses(status)
-    if lost:
-        named = ", ".join(f"{name} {count}" for name, count in lost.items())
-        sys.stderr.write(f"this machine fell behind: {named}\n")
+    if losses:
+        sys.stderr.write(f"lost on the way: {named(losses)}\n")
 
 
 def _lines(watcher: Watcher, duration_s: float | None) -> None:
@@ -132,17 +165,17 @@ def _lines(watcher: Watcher, duration_s: float | None) -> None:
 
 def _table(watcher: Watcher, config: CaptureConfig, duration_s: float | None) -> None:
     rows: dict[int, Prediction] = {}
-    with Live(_render(rows, None, config), console=Console(), refresh_per_second=8) as live:
+    with Live(_render(rows, watcher, config), console=Console(), refresh_per_second=8) as live:
         for message in watcher.messages(duration_s):
             if isinstance(message, Prediction):
                 rows[message.seq] = message
                 for seq in sorted(rows)[:-ROWS]:
                     del rows[seq]
-            live.update(_render(rows, watcher.status, config))
+            live.update(_render(rows, watcher, config))
 
 
-def _render(rows: dict[int, Prediction], status: Status | None, config: CaptureConfig) -> Table:
-    table = Table(title=f"Tonality - {config.source}", caption=_caption(status), expand=True)
+def _render(rows: dict[int, Prediction], watcher: Watcher, config: CaptureConfig) -> Table:
+    table = Table(title=f"Tonality - {config.source}", caption=_caption(watcher), expand=True)
     table.add_column("time", justify="right", width=8)
     table.add_column("score", justify="right", width=6)
     table.add_column("80 % interval", width=15)
@@ -181,12 +214,13 @@ def _colour(score: float) -> str:
     return "bold dodger_blue2" if score > 0 else "bold dark_orange"
 
 
-def _caption(status: Status | None) -> str:
+def _caption(watcher: Watcher) -> str:
+    status = watcher.status
     if status is None:
         return "starting the workers ... Ctrl-C stops"
     lamps = "   ".join(
         f"{name} {lamp.state}{' (' + lamp.why + ')' if lamp.why else ''}"
         for name, lamp in status.lamps.items()
     )
-    dropped = "".join(f"   {name} {count}" for name, count in losses(status).items())
-    return f"{status.state}   {lamps}{dropped}"
+    lost = "".join(f"   {name} {count}" for name, count in watcher.losses.items())
+    return f"{status.state}   {lamps}{lost}"

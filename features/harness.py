@@ -123,6 +123,7 @@ class Harness:
         counters: Mapping[str, int] | None = None,
         gauges: Mapping[str, float] | None = None,
         lamps: Mapping[str, Lamp] | None = None,
+        losses: Mapping[str, int] | None = None,
         media_s: float = 0.0,
     ) -> bool:
         """Say that the worker lives; call it as often as the loop turns, from any thread.
@@ -151,7 +152,8 @@ class Harness:
                 pid=os.getpid(),
                 state=state,
                 detail=detail,
-                counters={**(counters or {}), "refused by the bus": refused},
+                counters=dict(counters or {}),
+                losses={**(losses or {}), "messages the bus refused": refused},
                 gauges={**(gauges or {}), **self._usage()},
                 lamps=dict(lamps or {}),
             )

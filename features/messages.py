@@ -147,7 +147,8 @@ class Status(Message, frozen=True, kw_only=True, tag="status"):
     """A worker's heartbeat, about once a second.
 
     ``state`` is one of ``starting``, ``running``, ``paused``, ``ended`` (the source is over),
-    ``failed``. Counters only grow (drops, gaps, revisions ...); gauges are momentary (fps, ms, MiB).
+    ``failed``. ``counters`` only grow; ``losses`` too, and are all that was dropped, skipped or came
+    too late, by name; ``gauges`` are momentary (fps, ms, MiB).
     """
 
     worker: str
@@ -156,6 +157,7 @@ class Status(Message, frozen=True, kw_only=True, tag="status"):
     state: str
     detail: str = ""
     counters: dict[str, int] = {}
+    losses: dict[str, int] = {}
     gauges: dict[str, float] = {}
     lamps: dict[str, Lamp] = {}
 

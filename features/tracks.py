@@ -16,7 +16,7 @@ import numpy as np
 from features.messages import StreamData
 from features.samples import ActivityChunk, FaceQuality, FaceSample, StateChunk, VoiceChunk, Word
 
-MAX_FACE_GAP_S = 0.5  # faces further apart are not joined by interpolation
+MAX_FACE_GAP_S = 1.1  # faces further apart are not joined: cameras give a picture a second or more
 SPEECH_PROBABILITY = 0.5  # Silero's own threshold
 ACTIVITY_FRAME_S = 0.032
 EPSILON_S = 1e-6  # float seconds are compared with this tolerance
@@ -40,7 +40,8 @@ class FaceTrack:
         self.until_s = sample.time_s
         self.quality = sample.quality
         self._times.append(sample.time_s)
-        self._values.append(sample.values)
+        known = sample.values is not None and bool(np.isfinite(sample.values).all())
+        self._values.append(sample.values if known else None)
 
     def needed_s(self, end_s: float) -> float:
         """The time that must have been seen before a window ending at ``end_s`` is complete."""
@@ -158,6 +159,7 @@ class VoiceTrack:
         middle_s = (numbers + 0.5) / self.rate_hz
         probability, heard = self._activity.read(np.floor(middle_s / ACTIVITY_FRAME_S).astype(int))
         mask = known & heard & (probability[:, 0] >= SPEECH_PROBABILITY)
+        mask &= np.isfinite(values).all(axis=1)  # one bad number would stay in the statistics
         values[~mask] = 0.0
         return StreamData(values, mask)
 
@@ -182,7 +184,9 @@ class SpeechTrack:
         self.words.extend(words)
         self.until_s = max(self.until_s, until_s)
         if states is not None:
-            self._cells.update(zip(states.cells, states.values, strict=True))
+            for cell, values in zip(states.cells, states.values, strict=True):
+                if np.isfinite(values).all():
+                    self._cells[cell] = values
 
     def within(self, start_s: float, end_s: float) -> tuple[Word, ...]:
         """Stable words whose middle lies in ``[start_s, end_s)``."""

@@ -91,7 +91,8 @@ class Windower:
         }
         self._open: list[_Open] = []
         self._next_seq = 0
-        self._lost: set[str] = set()
+        self._no_picture = False
+        self._paused = False
         self._end_s: float | None = None
 
     def add(self, sample: Sample) -> None:
@@ -105,10 +106,12 @@ class Windower:
         elif isinstance(sample, SpeechUpdate):
             states = sample.states if self.config.voice else None  # text only: words, no voice
             self._speech.add(sample.stable, sample.stable_until_s, states)
-        elif isinstance(sample, Lost):
-            self._lost.add(sample.modality)
-        else:
-            self._lost.discard(sample.modality)
+        elif sample.modality == "picture":  # lost sound goes on as silence, so its streams do too
+            self._no_picture = isinstance(sample, Lost)
+
+    def pause(self, paused: bool) -> None:
+        """While paused no picture is waited for; sound goes on as silence."""
+        self._paused = paused
 
     def advance(self, now_s: float) -> list[Window]:
         """Windows and revisions that are due at media time ``now_s``, oldest first.
@@ -145,13 +148,14 @@ class Windower:
         return min(expected, default=-math.inf)
 
     def _expects_face(self) -> bool:
-        return self.config.face and "picture" not in self._lost and self._end_s is None
+        held = self._no_picture or self._paused or self._end_s is not None
+        return self.config.face and not held
 
     def _expects_voice(self) -> bool:
-        return self.config.voice and "sound" not in self._lost and self._end_s is None
+        return self.config.voice and self._end_s is None
 
     def _expects_words(self) -> bool:
-        return self.config.words and "sound" not in self._lost and self._end_s is None
+        return self.config.words and self._end_s is None
 
     def _senses_complete(self, end_s: float) -> bool:
         """Whether face and voice can say nothing more about the time before ``end_s``."""

@@ -145,12 +145,8 @@ class InferenceWorker:
 
     @property
     def counts(self) -> dict[str, int]:
-        """All counters, also the backlog's."""
-        skipped = {
-            "windows skipped under load": self.backlog.skipped,
-            "revisions superseded": self.backlog.superseded,
-        }
-        return {**self.counters.counts, **skipped}
+        """All counters, also of the revisions that a newer one replaced while both waited."""
+        return {**self.counters.counts, "revisions superseded": self.backlog.superseded}
 
     @property
     def gauges(self) -> dict[str, float]:
@@ -226,10 +222,13 @@ def _serve(
             worker.work()
         _ignore_commands(harness)
         refusal = f"; refused: {worker.refusal}" if worker.refusal else ""
-        lost = {"windows lost on the bus": subscriber.lost, "malformed": subscriber.malformed}
-        harness.heartbeat(
-            "running", f"{device}{untrained}{refusal}", {**worker.counts, **lost}, worker.gauges
-        )
+        losses = {
+            "windows skipped under load": worker.backlog.skipped,
+            "windows lost on the bus": subscriber.lost,
+            "messages malformed": subscriber.malformed,
+        }
+        detail = f"{device}{untrained}{refusal}"
+        harness.heartbeat("running", detail, worker.counts, worker.gauges, losses=losses)
 
 
 def _ignore_commands(harness: Harness) -> None:

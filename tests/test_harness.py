@@ -96,7 +96,8 @@ def test_a_life_from_configuration_to_stop(bench: Bench) -> None:
     assert (first.worker, first.role, first.session, first.pid) == ("w", "test", "s", worker.pid)
     running = bench.hear("running")
     assert running.gauges["memory_mib"] > 1
-    assert running.counters == {"turns": 1, "refused by the bus": 0}
+    assert running.counters == {"turns": 1}
+    assert running.losses == {"messages the bus refused": 0}
     bench.order(worker, "pause")
     bench.hear("paused")
     bench.write(worker, b"{ not json")

@@ -93,8 +93,7 @@ def test_refused_blocks_are_silence_of_their_length() -> None:
     listening = Listening()
     items = steady(listening, 0.0, 1.0)
     items += listening.add(Block(1.35, noise(2_400), 48_000, missed=6 * 2_400))
-    assert [type(n) for n in notices(items)] == [Lost, Returned]
-    assert [n.time_s for n in notices(items)] == pytest.approx([1.0, 1.3], abs=1e-6)
+    assert notices(items) == []  # too short to call the sound lost; the count says it
     items += steady(listening, 1.35, 1.0)
     heard = samples(items)
     assert not heard[int(1.02 * 16_000) : int(1.28 * 16_000)].any()
@@ -105,7 +104,7 @@ def test_refused_blocks_are_silence_of_their_length() -> None:
 def test_sound_lost_inside_the_card_is_made_up_for() -> None:
     listening = Listening()
     items = steady(listening, 0.0, 3.0) + steady(listening, 3.5, 4.0)
-    assert [type(n) for n in notices(items)] == [Lost, Returned]
+    assert notices(items) == []
     assert listening.counts.counts == {"sound gaps": 1}
     assert len(samples(items)) == pytest.approx(7.5 * 16_000, abs=1_700)
 

@@ -235,3 +235,48 @@ def test_text_only_holds_words_and_nothing_of_the_voice() -> None:
     for window in out:
         assert not (window.present.voice or window.present.face)
         assert not any(stream.mask.any() for stream in window.streams.values())
+
+
+def test_lost_sound_goes_on_as_silence_and_cuts_no_word_off() -> None:
+    cutter = windower()
+    items = media(6.0)
+    out = []
+    for time_s, sample in items:
+        if time_s > 4.4:
+            break
+        cutter.add(sample)
+    cutter.add(Lost("sound", 4.4, "the microphone was pulled out"))
+    out += cutter.advance(4.4)
+    for time_s, sample in items:
+        if time_s > 4.4:
+            cutter.add(sample)
+    out += cutter.advance(7.0)
+    same_as = finals(run_lossless(items, 6.0))
+    for seq, window in finals(out).items():
+        same(window, same_as[seq])
+
+
+def test_a_number_that_is_none_never_reaches_the_statistics() -> None:
+    broken = []
+    for time_s, sample in media(4.0):
+        if isinstance(sample, VoiceChunk) and sample.first == 200:
+            sample.values[3, 5] = np.nan
+        if (
+            isinstance(sample, FaceSample)
+            and 1.0 < sample.time_s < 1.1
+            and sample.values is not None
+        ):
+            sample.values[7] = np.inf
+        broken.append((time_s, sample))
+    for window in run_lossless(broken, 4.0):
+        for stream in window.streams.values():
+            assert np.isfinite(stream.values).all()
+        for statistics in window.statistics.values():
+            assert np.isfinite(statistics.mean).all() and np.isfinite(statistics.variance).all()
+
+
+def test_one_picture_a_second_is_enough_for_a_face() -> None:
+    cutter = windower(lossless=True, voice=False, words=False)
+    for k in range(6):
+        cutter.add(face(float(k), 1.0))
+    assert finals(cutter.advance(math.inf))[7].streams[specs.FACE].mask.all()
