@@ -26,7 +26,8 @@ def can_score(runtime: Runtime) -> bool:
     """Whether windows can be scored; raises :class:`WorkerError` where they never will be."""
     for state in runtime.states():
         if state.role == "inference" and state.state == "failed":
-            raise WorkerError(f"the inference worker does not run: {state.detail}")
+            reason = f"the inference worker does not run: {state.detail}"
+            raise WorkerError(f"{reason}; mend it, then start the server again")
         if state.role == "inference":
             return state.state == "running"
     return False

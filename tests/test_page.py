@@ -380,6 +380,29 @@ def test_the_page_follows_the_theme_of_the_system(browser: Browser, server: Page
         context.close()
 
 
+def test_a_start_waits_for_the_network_and_says_why_it_cannot_be(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    server = PageServer(tmp_path, TONALITY_DEMO="1", TONALITY_TEST_GATE=str(gate))
+    try:
+        page = open_page(context, server.url)
+        wait_state(page, "starting")
+        expect(page.get_by_test_id("hint")).to_contain_text("Starting: loading the network")
+        expect(page.get_by_text("About to start")).to_be_visible()
+        expect(page.get_by_role("button", name="Pause")).to_be_disabled()
+        assert len(server.family()) == 1  # nothing is captured yet
+        gate.write_text("refuse")
+        wait_state(page, "failed")
+        banner = page.get_by_test_id("banner")
+        expect(banner).to_contain_text("The inference worker does not run")
+        expect(banner).to_contain_text("the checkpoint is broken: train it again")
+        expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
+        assert page.errors == []  # type: ignore[attr-defined]
+    finally:
+        server.close()
+
+
 def test_a_server_that_goes_away_is_said_and_leaves_no_process(
     context: BrowserContext, tmp_path: Path
 ) -> None:

@@ -42,6 +42,8 @@ function banner(name, capture, silent, trouble, linked, now) {
   if (!linked) return { banner: "The server does not answer. Is it still running? The page tries again by itself.", bad: true };
   const server = trouble.find((worker) => worker.role === "server");
   if (server) return { banner: `A part of the server has ended: ${server.detail}`, bad: true };
+  const network = trouble.find((worker) => worker.role === "inference" && worker.state === "failed");
+  if (network) return { banner: `The inference worker does not run: ${network.detail} — mend it, then start the server again.`, bad: true };
   if (name === "failed") return { banner: `${capture.detail} — mend it, then press Start.`, bad: true };
   const restarting = trouble.find((worker) => worker.state === "restarting");
   if (restarting) return { banner: `The ${people(restarting)} stopped and is being restarted${restarting.detail ? `: ${restarting.detail}` : ""}. The curve goes on when it is back.`, bad: false };

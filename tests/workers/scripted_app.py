@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 
 from starlette.middleware import Middleware
@@ -14,8 +15,12 @@ from dashboard.gate import LoopbackOnly
 from dashboard.runtime import Runtime
 from dashboard.server import lifespan
 
+gate = os.environ.get("TONALITY_TEST_GATE")  # where the inference worker waits for this file
 make = functools.partial(
-    Runtime, capture_module="tests.workers.scripted", inference_module="tests.workers.obedient"
+    Runtime,
+    checkpoint=gate,
+    capture_module="tests.workers.scripted",
+    inference_module="tests.workers.gated" if gate else "tests.workers.obedient",
 )
 app = App(
     Path(dashboard.__file__).with_name("page.py"),
