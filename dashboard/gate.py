@@ -64,9 +64,14 @@ def refusal(scope: Scope) -> str | None:
     if client is None or not is_loopback(client[0]):
         return "only this machine may connect"
     host = headers.get(b"host", "")
-    if not is_loopback(urlsplit(f"//{host}").hostname or ""):
-        return f"host '{host}' is not this machine"
     origin = headers.get(b"origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        site = host if origin is None else urlsplit(origin).netloc
+    except ValueError:
+        return "host or origin cannot be read"
+    if not is_loopback(name):
+        return f"host '{host}' is not this machine"
+    if site != host:
         return f"origin '{origin}' is another site"
     return None

@@ -142,6 +142,9 @@ def test_only_files_of_the_static_folder_are_given_out(client: TestClient) -> No
         {"origin": "https://elsewhere.example"},
         {"origin": "http://127.0.0.1:9999"},
         {"origin": "null"},
+        {"host": "["},
+        {"host": "[::1"},
+        {"origin": "http://[::1"},
     ],
 )
 def test_other_names_and_other_sites_are_refused(
