@@ -64,9 +64,7 @@ def _command() -> None:
 
 def _running(server: Server, session: WorkerState) -> None:
     config = server.configs.get(session.session)
-    waits = session.state == "starting" and session.pid is None
-    on = ":red[●] **Monitoring is on**"
-    st.markdown("**About to start**" if waits else "**Paused**" if session.state == "paused" else on)
+    st.markdown(_headline(session))
     if config is not None:
         st.caption(choices.described(config))
     paused = session.state == "paused"
@@ -78,6 +76,14 @@ def _running(server: Server, session: WorkerState) -> None:
     if right.button("Stop", width="stretch", type="primary"):
         _attempt(server.stop_session, session.session)
         st.rerun()
+
+
+def _headline(session: WorkerState) -> str:
+    if session.state == "paused":
+        return "**Paused**"
+    if session.state == "starting" and session.pid is None:
+        return "**About to start**"
+    return ":red[●] **Monitoring is on**"
 
 
 def _pause(server: Server, session: WorkerState, pause: bool) -> None:

@@ -69,9 +69,7 @@ def test_a_line_has_the_keys_of_the_command_line_and_nothing_else(script: Script
 
 
 def test_a_window_without_evidence_has_no_score_in_its_line(script: Script) -> None:
-    nothing = next(
-        p for p in (script.prediction(n, 1) for n in range(200)) if not p.present.any()
-    )
+    nothing = next(p for p in (script.prediction(n, 1) for n in range(200)) if not p.present.any())
     line = prediction_line(nothing)
     assert (line["sentiment"], line["low"], line["high"]) == (None, None, None)
 
