@@ -145,7 +145,8 @@ def _source(server: Server, kind: str) -> str | None:
     if path and not Path(path).expanduser().is_file():
         st.caption(f"There is no file '{path}'.")
         return None
-    return str(Path(path).expanduser()) if path else None
+    # Absolute, so that no file of the name 'demo' or 'webcam' is taken for one.
+    return str(Path(path).expanduser().resolve()) if path else None
 
 
 def _kept(server: Server, upload: Any) -> str:

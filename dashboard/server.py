@@ -108,8 +108,9 @@ class Server:
         config = self.configs.pop(session, None)
         if config is None or config.source == keep:
             return
-        if self.uploads in Path(config.source).parents:
-            shutil.rmtree(Path(config.source).parent, ignore_errors=True)
+        kept = Path(config.source).resolve().parent  # an upload has a folder of its own
+        if kept.parent == self.uploads.resolve():
+            shutil.rmtree(kept, ignore_errors=True)
 
     def _called_off(self, session: str) -> bool:
         """Whether it was still to be started, and will not be now."""

@@ -162,6 +162,7 @@ def status_line(status: Status) -> dict[str, Any]:
         "state": status.state,
         "detail": status.detail,
         "counters": status.counters,
+        "losses": {name: count for name, count in status.losses.items() if count},
         "gauges": {name: round(value, 2) for name, value in status.gauges.items()},
         "lamps": {
             name: {"state": lamp.state, "why": lamp.why} for name, lamp in status.lamps.items()

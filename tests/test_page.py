@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,6 +119,10 @@ def test_the_demo_from_start_to_stop(page: Page, server: PageServer) -> None:
     expect(page.get_by_test_id("score")).to_contain_text(".")
     expect(page.get_by_test_id("words")).to_contain_text("must say")
     expect(page.get_by_test_id("lag")).to_contain_text("0.28 s")
+    expect(page.get_by_test_id("dropped")).to_have_text("3")
+    expect(page.get_by_test_id("dropped")).to_have_attribute(
+        "title", re.compile("pictures skipped 3")
+    )
     for lamp in ("text", "voice", "face"):
         expect(page.get_by_test_id(f"lamp-{lamp}")).to_have_attribute("data-state", "present")
     assert painted(page, "curve")["coloured"] > 500

@@ -279,9 +279,7 @@ function dropped(store, session) {
   const named = { "this page": store.dropped };
   for (const status of store.statuses.values()) {
     if (status.role === "capture" && status.session !== session) continue;
-    for (const [name, count] of Object.entries(status.counters)) {
-      if (/dropped|skipped|lost|late|gap|malformed|refused (by|windows)/.test(name) && count) named[`${status.worker}: ${name}`] = count;
-    }
+    for (const [name, count] of Object.entries(status.losses)) named[`${status.worker}: ${name}`] = count;
   }
   const entries = Object.entries(named).filter(([, count]) => count);
   return { total: entries.reduce((sum, [, count]) => sum + count, 0), named: entries.map(([name, count]) => `${name} ${count}`).join(", ") };

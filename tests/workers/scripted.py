@@ -189,7 +189,12 @@ def main(harness: Harness) -> None:
         else:
             harness.stop.wait(0.05)
         harness.heartbeat(
-            state, config.source, {"pictures skipped": seq // 40}, {"fps": 15.0}, script.lamps(seq)
+            state,
+            config.source,
+            {"windows": seq},
+            {"fps": 15.0},
+            script.lamps(seq),
+            {"pictures skipped": 3 if seq > 2 else 0},
         )
         if what(config) == "short" and seq >= 12:
             harness.heartbeat("ended", "the source is over")
