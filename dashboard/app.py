@@ -6,20 +6,23 @@ routes (feed, health, scripts) live on the same port. Only this machine may conn
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
+from capture.config import CaptureConfig
 from dashboard.feed import routes
 from dashboard.gate import LoopbackOnly
+from dashboard.readiness import models_for
 from dashboard.runtime import Runtime
 from dashboard.server import lifespan, refuse_other_addresses
 
 refuse_other_addresses()
 app = App(
     Path(__file__).with_name("page.py"),
-    lifespan=lifespan(Runtime),
+    lifespan=lifespan(partial(Runtime, models=models_for(CaptureConfig()))),
     routes=routes(),
     middleware=[Middleware(LoopbackOnly)],
 )

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from dashboard import models_cli
+from dashboard.readiness import models_for
 from features.errors import TonalityError
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def run(
         fps=fps,
         purpose=purpose,
     )
+    models_cli.bring(models_for(config))
     watch(config, json, device, duration)
 
 
@@ -165,26 +167,30 @@ def score(
         raise typer.BadParameter(f"'{format}' is neither jsonl nor csv", param_hint="--format")
     for path in filter(is_device, paths):
         raise TonalityError(f"{path} never ends; watch it with 'tonality run --source {path}'")
+    configs = [
+        CaptureConfig(
+            source=path,
+            session=session,
+            participant=participant,
+            picture=picture and not text_only,
+            sound=sound,
+            voice=not text_only,
+            words=words,
+            recogniser=recogniser,
+            language=language,
+            paced=False,
+        )
+        for path, session in zip(paths, _sessions(paths), strict=True)
+    ]
     failed = 0
     with models_cli.termination_as_interrupt(), writing(out, paths) as stream:
+        models_cli.bring(name for config in configs for name in models_for(config))
         from dashboard.scoring import LineWriter
         from model.predictor import Predictor
 
         predictor = Predictor(device=device)
         writer = LineWriter(stream, format)
-        for path, session in zip(paths, _sessions(paths), strict=True):
-            config = CaptureConfig(
-                source=path,
-                session=session,
-                participant=participant,
-                picture=picture and not text_only,
-                sound=sound,
-                voice=not text_only,
-                words=words,
-                recogniser=recogniser,
-                language=language,
-                paced=False,
-            )
+        for config in configs:
             failed += not _score_one(config, predictor, writer)
         if failed == len(paths):
             raise typer.Exit(2)
@@ -275,7 +281,9 @@ def bench(
     from capture.config import CaptureConfig
     from dashboard.bench import measure, show
 
-    result = measure(CaptureConfig(source=source, recogniser=recogniser), device, seconds)
+    config = CaptureConfig(source=source, recogniser=recogniser)
+    models_cli.bring(models_for(config))
+    result = measure(config, device, seconds)
     if json:
         typer.echo(_json(result))
     else:

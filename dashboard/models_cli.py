@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated
@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from dashboard.readiness import not_here
 from features.assets import Assets, FileState, State
 from features.errors import AssetError
 
@@ -89,6 +90,17 @@ def termination_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def bring(names: Iterable[str]) -> None:
+    """Fetch and verify what is not here of these, with bars on standard error; else say nothing.
+
+    Raises :class:`AssetError`.
+    """
+    assets = Assets()
+    if missing := not_here(dict.fromkeys(names), assets):
+        with termination_as_interrupt(), progress_bars() as bars:
+            assets.fetch(missing, bars)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from capture.config import CaptureConfig
+from dashboard.readiness import models_for
 from dashboard.runtime import NEW_SESSION, Runtime, worker_name
 from dashboard.supervisor import WorkerState
 from features.errors import TonalityError, WorkerError
@@ -22,8 +23,14 @@ LOOK_S: Final = 0.1
 LOADING: Final = "loading the network"
 
 
-def can_score(runtime: Runtime) -> bool:
-    """Whether windows can be scored; raises :class:`WorkerError` where they never will be."""
+def can_score(runtime: Runtime, config: CaptureConfig | None = None) -> bool:
+    """Whether windows can be scored, and those of ``config`` made: all models are here.
+
+    Raises :class:`WorkerError` where they never will be. Models that are not here are fetched from
+    now on.
+    """
+    if config is not None and not runtime.have(models_for(config)):
+        return False
     for state in runtime.states():
         if state.role == "inference" and state.state == "failed":
             reason = f"the inference worker does not run: {state.detail}"
@@ -56,13 +63,14 @@ class PendingSession:
                 return None
             if self._thread.error is not None:
                 self._state, self._detail = "failed", f"cannot start: {self._thread.error}"
+            waits = self._state == "starting"
             return WorkerState(
                 name=worker_name(self.config.session, self.config.participant),
                 role="capture",
                 session=self.config.session,
                 participant=self.config.participant,
                 state=self._state,
-                detail=self._detail,
+                detail=(waits and self._runtime.fetching()) or self._detail,
                 pid=None,
                 restarts=0,
                 memory_mib=0.0,
@@ -86,7 +94,7 @@ class PendingSession:
 
     def _try(self) -> bool:
         try:
-            if not can_score(self._runtime):
+            if not can_score(self._runtime, self.config):
                 return False
             self._runtime.start_session(self.config)
             self._state = "over"

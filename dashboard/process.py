@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 ROOT: Final = Path(__file__).resolve().parents[1]  # where the rooms lie
 MAX_COMMAND_BYTES: Final = 4096  # a pipe takes this many whole or not at all
 MAX_SETUP_BYTES: Final = 32_768
+OFFLINE: Final = {"TONALITY_OFFLINE": "1"}  # models are fetched before; no worker reaches out
 LOG_LINES: Final = 200
 LOG_LINE_BYTES: Final = 4096
 
@@ -172,7 +173,7 @@ def _spawn(spec: WorkerSpec) -> subprocess.Popen[bytes]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             bufsize=-1,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, **OFFLINE},
             start_new_session=True,  # Ctrl-C at the terminal is for the parent alone
         )
     except OSError as error:

@@ -9,18 +9,22 @@ import logging
 import re
 import secrets
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
 
 from capture.config import CaptureConfig
 from dashboard.process import WorkerSpec
+from dashboard.readiness import Fetch, MakeAssets, not_here
 from dashboard.supervisor import Supervisor, Timing, WorkerState
+from features.assets import Assets
 from features.broker import Broker
 from features.bus import BusAddress
-from features.errors import WorkerError
+from features.errors import TonalityError, WorkerError
 from features.harness import Command
 
 logger = logging.getLogger(__name__)
@@ -64,7 +68,9 @@ class Runtime:
     """Broker, supervisor and inference worker, and the sessions that they serve.
 
     ``checkpoint`` is a folder, ``None`` for the live one; ``capture_module`` and
-    ``inference_module`` are what ``python -m`` runs.
+    ``inference_module`` are what ``python -m`` runs. ``models`` have to be here before the inference
+    worker starts; what is missing is fetched meanwhile, and :meth:`states` tells how far that is.
+    Without them nothing is fetched: whoever starts sessions has seen to it.
     """
 
     def __init__(
@@ -75,12 +81,17 @@ class Runtime:
         timing: Timing | None = None,
         capture_module: str = "capture.worker",
         inference_module: str = "model.worker",
+        models: Iterable[str] = (),
+        make_assets: MakeAssets = Assets,
     ) -> None:
         self.limits = limits or Limits()
         self._inference = {"device": device, "checkpoint": checkpoint or ""}
         self._timing = timing
         self._capture_module = capture_module
         self._inference_module = inference_module
+        self._models = tuple(models)
+        self._make_assets = make_assets
+        self._fetches: dict[tuple[str, ...], Fetch] = {}
         self._lock = threading.RLock()
         self._broker: Broker | None = None
         self._supervisor: Supervisor | None = None
@@ -88,7 +99,10 @@ class Runtime:
         self._configs: dict[tuple[str, str], CaptureConfig] = {}
 
     def start(self) -> BusAddress:
-        """Start the bus and the inference worker; once is enough, more often does no harm."""
+        """Start the bus and the inference worker; once is enough, more often does no harm.
+
+        Where models are missing, the worker starts by itself as soon as they are here.
+        """
         with self._lock:
             if self._address is not None:
                 return self._address
@@ -96,11 +110,63 @@ class Runtime:
             self._address = self._broker.start()
             try:
                 self._supervisor = Supervisor(self._address, self._timing)
-                self._supervisor.start(self._inference_spec())
+                if self._here(self._models):
+                    self._supervisor.start(self._inference_spec())
+                else:
+                    self._fetch(self._models, partial(self._start_inference, self._supervisor))
             except BaseException:
                 self.close()
                 raise
             return self._address
+
+    def _start_inference(self, supervisor: Supervisor) -> None:
+        with self._lock:
+            if self._supervisor is supervisor:
+                supervisor.start(self._inference_spec())
+
+    def _here(self, names: tuple[str, ...]) -> bool:
+        if not names:
+            return True
+        try:
+            return not not_here(names, self._make_assets())
+        except TonalityError as error:
+            logger.debug("%s", error)  # the fetch comes upon it again, and tells it
+            return False
+
+    def _fetch(self, names: tuple[str, ...], then: Callable[[], None]) -> None:
+        self._fetches[names] = Fetch(names, self._make_assets, then)
+
+    def have(self, names: Iterable[str]) -> bool:
+        """Whether these models are here; ``False`` while they are being fetched, which this begins.
+
+        Always ``True`` for a runtime that was given no models: its owner has seen to them. Raises
+        :class:`WorkerError` where they cannot be had.
+        """
+        with self._lock:
+            self._running()
+            wanted = {self._models: None, tuple(names): None} if self._models else {}
+            return all(self._have(each) for each in wanted)
+
+    def _have(self, names: tuple[str, ...]) -> bool:
+        fetch = self._fetches.get(names)
+        if fetch is None or fetch.state[0] == "failed":
+            here = self._here(names)
+            if fetch is not None and not here:
+                raise WorkerError(fetch.state[1])
+            if fetch is not None or not here:  # or brought by somebody else since
+                self._fetch(names, _nothing if fetch is None else fetch.then)
+                return False
+            return True
+        if fetch.alive:
+            return False
+        fetch.check()
+        return True
+
+    def fetching(self) -> str:
+        """How far the fetching of models is, in words; empty while nothing is fetched."""
+        with self._lock:
+            going = [fetch for fetch in self._fetches.values() if fetch.alive]
+        return going[-1].state[1] if going else ""
 
     def _inference_spec(self) -> WorkerSpec:
         return WorkerSpec(
@@ -189,10 +255,19 @@ class Runtime:
         ]
 
     def states(self) -> list[WorkerState]:
-        """All workers, the inference worker first; empty while nothing is started."""
+        """All workers, the inference worker first; empty while nothing is started.
+
+        While its models are being fetched, the inference worker is ``fetching`` and has no process;
+        ``failed`` where they cannot be.
+        """
         with self._lock:
-            supervisor = self._supervisor
-        return [] if supervisor is None else supervisor.states()
+            supervisor, fetch = self._supervisor, self._fetches.get(self._models)
+        if supervisor is None:
+            return []
+        states = supervisor.states()
+        if fetch is None or any(state.role == "inference" for state in states):
+            return states
+        return [_without_process(*fetch.state), *states]
 
     def counters(self) -> dict[str, int]:
         """What the bus counted."""
@@ -207,6 +282,9 @@ class Runtime:
         """Raise what went wrong in our own threads."""
         with self._lock:
             broker, supervisor = self._broker, self._supervisor
+            fetches = list(self._fetches.values())
+        for fetch in fetches:
+            fetch.check()
         if broker is not None and supervisor is not None:
             broker.check()
             supervisor.check()
@@ -217,7 +295,11 @@ class Runtime:
             broker, supervisor = self._broker, self._supervisor
             self._broker, self._supervisor, self._address = None, None, None
             self._configs.clear()
+            fetches = list(self._fetches.values())
+            self._fetches.clear()
         try:
+            for fetch in fetches:
+                fetch.close()
             if supervisor is not None:
                 supervisor.close()
         finally:
@@ -276,6 +358,18 @@ class Runtime:
             name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(1)}"
             if name not in taken:
                 return name
+
+
+def _nothing() -> None:
+    """What follows a fetch that only a session waits for."""
+
+
+def _without_process(state: str, detail: str) -> WorkerState:
+    """What stands for the inference worker before it is started."""
+    return WorkerState(
+        name="inference", role="inference", session="", participant="", state=state, detail=detail,
+        pid=None, restarts=0, memory_mib=0.0, status=None,
+    )  # fmt: skip
 
 
 def worker_name(session: str, participant: str) -> str:

@@ -94,8 +94,8 @@ class Assets:
             return
         if offline():
             raise AssetError(
-                f"{'; '.join(state.line for state in wrong)}; TONALITY_OFFLINE forbids fetching, "
-                f"unset it and run 'tonality models fetch {asset.name}'"
+                f"{'; '.join(state.line for state in wrong)}; TONALITY_OFFLINE forbids fetching "
+                f"here: run 'tonality models fetch {asset.name}' without it"
             )
         for state in wrong:
             if state.state is State.REFUSED:
