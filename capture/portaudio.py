@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ FIXES = {
     "linux": "install it (Debian, Ubuntu: `apt install libportaudio2`; Fedora: `dnf install portaudio`)",
     "darwin": "install it (`brew install portaudio`)",
 }
+LOCK = threading.RLock()  # the library's calls are not for several threads at once
 REINSTALL = "reinstall it (`pip install --force-reinstall sounddevice`)"
 
 OnBlock = Callable[[np.ndarray], None]
@@ -45,12 +47,35 @@ def import_sounddevice() -> Any:
     return sounddevice
 
 
+class _Open:
+    """How many streams of ours are open in this process; guarded by ``LOCK``."""
+
+    streams = 0
+
+
+def _look_again(sounddevice: Any) -> None:
+    """PortAudio lists devices only when it begins; what is plugged in later needs a new beginning.
+
+    Not while a stream is open, because that would end it.
+    """
+    if _Open.streams:
+        return
+    if sounddevice._initialized:
+        sounddevice._terminate()
+    sounddevice._initialize()
+
+
 def microphones() -> list[Microphone]:
-    """All inputs; raises :class:`SourceError` where PortAudio is missing."""
+    """All inputs there are now; while one is open, those there were when it was opened.
+
+    Raises :class:`SourceError` where PortAudio is missing.
+    """
     sounddevice = import_sounddevice()
     try:
-        devices = sounddevice.query_devices()
-        default = sounddevice.default.device[0]
+        with LOCK:
+            _look_again(sounddevice)
+            devices = sounddevice.query_devices()
+            default = sounddevice.default.device[0]
     except sounddevice.PortAudioError as error:
         raise SourceError(f"microphones cannot be listed: {error}") from error
     return [
@@ -88,12 +113,23 @@ class Stream:
     """A running input stream."""
 
     def __init__(self, stream: Any, rate_hz: int) -> None:
+        """Begin to listen; raises ``PortAudioError`` with the device given back."""
         self.rate_hz = rate_hz
-        self._stream = stream
+        self._stream: Any = stream
+        try:
+            stream.start()
+        except BaseException:
+            stream.close(ignore_errors=True)
+            raise
+        _Open.streams += 1
 
     def close(self) -> None:
-        """Stop and give the device back."""
-        self._stream.close(ignore_errors=True)
+        """Stop and give the device back; safe to call twice."""
+        with LOCK:
+            stream, self._stream = self._stream, None
+            if stream is not None:
+                stream.close(ignore_errors=True)
+                _Open.streams -= 1
 
 
 def open_microphone(device: str, on_block: OnBlock) -> Stream:
@@ -103,7 +139,11 @@ def open_microphone(device: str, on_block: OnBlock) -> Stream:
     16 kHz where it is refused.
     """
     sounddevice = import_sounddevice()
-    microphone = find(device)
+    with LOCK:
+        return _opened(sounddevice, find(device), on_block)
+
+
+def _opened(sounddevice: Any, microphone: Microphone, on_block: OnBlock) -> Stream:
     reason = ""
     for rate_hz, channels in _formats(microphone):
         try:
@@ -115,11 +155,9 @@ def open_microphone(device: str, on_block: OnBlock) -> Stream:
                 blocksize=rate_hz // BLOCKS_PER_S,
                 callback=lambda data, _frames, _time, _status: on_block(data.copy()),
             )
-            stream.start()
+            return Stream(stream, rate_hz)
         except (sounddevice.PortAudioError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            continue
-        return Stream(stream, rate_hz)
     raise SourceError(f"microphone '{microphone.name}' cannot be opened: {reason} ({HINT})")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import wave
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from features.samples import Lost, Returned
 from tests.sound_server import Recorder, SoundServer, missing_tools
 from tests.sources_media import HandClock, read_all, samples
 
+ROOT = Path(__file__).parents[1]
 SERVER = pytest.mark.skipif(
     sys.platform != "linux" or bool(missing_tools()),
     reason=f"needs PulseAudio and PortAudio on Linux; missing: {missing_tools()}",
@@ -207,3 +210,47 @@ def test_a_real_server_that_stalls_and_one_that_dies(server: SoundServer, tmp_pa
         assert "'microphone reopened': 0" not in recorder.finish()
     finally:
         recorder.kill()
+
+
+LISTING = """
+import sys
+from capture.portaudio import microphones, open_microphone
+stream = None
+for line in sys.stdin:
+    if line.strip() == "open":
+        stream = open_microphone("default", lambda data: None)
+    elif line.strip() == "close":
+        stream.close()
+        stream.close()
+    print([m.name for m in microphones()], flush=True)
+"""
+
+
+@SERVER
+def test_a_microphone_that_is_plugged_in_later_is_found(
+    server: SoundServer, tmp_path: Path
+) -> None:
+    """Also while another one was open before; an open one is left in peace by a look at the list."""
+    settings = tmp_path / ".asoundrc"
+    plugged = settings.read_text()
+    command = [sys.executable, "-c", LISTING]
+    with subprocess.Popen(
+        command, env=server.environment, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+
+        def after(order: str) -> str:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(f"{order}\n")
+            process.stdin.flush()
+            return process.stdout.readline()
+
+        assert "second" not in after("look")
+        settings.write_text(f"{plugged}pcm.second pulse\n")
+        assert "second" in after("look")
+        after("open")
+        settings.write_text(f"{plugged}pcm.third pulse\n")
+        assert "third" not in after("look")
+        assert "third" in after("close")
+        process.stdin.close()
+        assert process.wait(30) == 0
