@@ -16,6 +16,7 @@ setup: $(INSTALLED) models ## make .venv, install, fetch and verify the models
 demo: setup ## start the page on the demo source (Ctrl-C ends it)
 	TONALITY_DEMO=1 $(BIN)/streamlit run dashboard/app.py
 
+test: FOR := test
 test: setup ## run every test
 	$(BIN)/pytest
 
@@ -37,7 +38,7 @@ $(INSTALLED): pyproject.toml | system
 
 # Both look each time, in well under a second: what was there yesterday may be gone.
 system:
-	@PYTHON=$(PYTHON) .ci/system
+	@PYTHON=$(PYTHON) .ci/system $(FOR)
 
 models: $(INSTALLED)
 	@$(BIN)/python -m dashboard.models_cli fetch

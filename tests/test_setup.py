@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+RUNNING = ("libportaudio2", "libgles2", "libegl1", "libgl1", "libglib2.0-0", "npm")
+TESTING = ("chromium", "pulseaudio", "pulseaudio-utils", "strace")
 
 
 def write_command(folder: Path, name: str, body: str) -> Path:
@@ -40,34 +42,40 @@ def bare_machine(tmp_path: Path) -> Path:
 
 
 def system(
-    machine: Path, user: int, **settings: str
+    machine: Path, user: int, *words: str, **settings: str
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     notes = machine.parent / "notes"
     environment = {"PATH": str(machine), "NOTES": str(notes), "USER_ID": str(user), **settings}
-    command = [str(machine / "bash"), str(ROOT / ".ci" / "system")]
+    command = [str(machine / "bash"), str(ROOT / ".ci" / "system"), *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
     return done, notes.read_text().splitlines() if notes.exists() else []
 
 
 def test_root_installs_what_is_missing_at_once(bare_machine: Path) -> None:
-    done, ran = system(bare_machine, user=0)
+    done, ran = system(bare_machine, 0, "test")
     assert (done.returncode, done.stderr) == (0, "")
     update, install = ran
     assert "update" in update and "install -y --no-install-recommends" in install
-    for package in ("libportaudio2", "libgles2", "libegl1", "chromium", "npm", "pulseaudio"):
+    for package in (*RUNNING, *TESTING):
         assert package in install.split()
+
+
+def test_what_only_tests_need_is_not_installed_to_run(bare_machine: Path) -> None:
+    _, (_, install) = system(bare_machine, user=0)
+    assert set(RUNNING) <= set(install.split())
+    assert not set(TESTING) & set(install.split())
 
 
 def test_what_is_there_is_not_installed(bare_machine: Path) -> None:
     write_command(bare_machine, "npm", "exit 0")
     write_command(bare_machine, "chromium", "exit 0")
     write_command(bare_machine, "ldconfig", "echo libportaudio.so.2")
-    _, (_, install) = system(bare_machine, user=0)
+    _, (_, install) = system(bare_machine, 0, "test")
     assert not {"npm", "chromium", "libportaudio2"} & set(install.split())
 
 
 def test_an_unknown_package_does_not_cost_the_others(bare_machine: Path) -> None:
-    done, ran = system(bare_machine, user=0, UNKNOWN="chromium")
+    done, ran = system(bare_machine, 0, "test", UNKNOWN="chromium")
     assert done.returncode == 0
     assert "could not install chromium" in done.stderr
     assert any(line.endswith(" libportaudio2") for line in ran)
@@ -87,7 +95,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / ".ci", folder / ".ci")
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
-    write_command(folder / ".ci", "system", 'echo "system" >> notes')
+    write_command(folder / ".ci", "system", 'echo "system${1:+ $1}" >> notes')
     write_command(tmp_path, "tool", 'echo "$(basename "$0") $*" >> notes')
     python = """case "$*" in
         *version_info*) exit "${TOO_OLD:-0}" ;;
@@ -121,8 +129,8 @@ MODELS = "python -m dashboard.models_cli fetch"
 
 
 def test_make_sets_up_once_and_then_only_looks(checkout: Path) -> None:
-    assert make(checkout, "test")[1] == ["system", INSTALL, MODELS, "pytest "]
-    assert make(checkout, "test")[1] == ["system", MODELS, "pytest "]
+    assert make(checkout, "test")[1] == ["system test", INSTALL, MODELS, "pytest "]
+    assert make(checkout, "test")[1] == ["system test", MODELS, "pytest "]
     demo = make(checkout, "demo")[1]
     assert demo == ["system", MODELS, "streamlit run dashboard/app.py"]
 
