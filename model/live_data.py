@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 CLIP_S: Final = 3.7  # mean length of a clip whose action units are known as a mean only
 TRAIN_VIDEO: Final = "01-01-01-01-01-01-01"  # the neutral speaker who is trained on; others judge
+VIDEO_REPEATS: Final = 15  # its few frames against thousands of pictures
 MAX_SPEECH_S: Final = 90.0  # of a speaker's other clips
 
 
@@ -167,12 +168,13 @@ def face_bank(
     used = np.flatnonzero(np.isin(actors.split, [TRAIN, VALID]))
     frames = videos[TRAIN_VIDEO][1] if TRAIN_VIDEO in videos else np.zeros((0, 58), np.float32)
     tables = [fer, actors.rows(used)]
-    values = np.concatenate([*(t.values for t in tables), frames])
     training = np.concatenate([t.values[t.split == TRAIN] for t in tables])
     prior = Prior(training.mean(0), training.var(0), plan.prior_s[FACE])
+    frames_again = np.tile(frames, (VIDEO_REPEATS, 1))
     neutral = fer.values[(fer.split == TRAIN) & (fer.emotion == "neutral")]
     motion = speech_motion(frames) if len(frames) else np.zeros((1, 58), np.float32)
-    count = len(frames)
+    values = np.concatenate([*(t.values for t in tables), frames_again])
+    count = len(frames_again)
     bank = FaceBank(
         values=values,
         label=np.concatenate([*(t.label for t in tables), np.zeros(count, np.float32)]),

@@ -119,7 +119,8 @@ def validate(
     if len(still):
         scores = score_rows(network, banks, alone(2, still))
         found["face_mae"] = float(np.abs(scores - banks.face.label[still]).mean())
-        found["face_balanced"] = three_sides(scores, banks.face.emotion[still], (-0.8, 0.8))
+        emotion = banks.face.emotion[still]
+        found["face_balanced"] = three_sides(scores, emotion, best_thresholds(scores, emotion))
     if VALID_VIDEO in videos:
         windows = video_windows(*videos[VALID_VIDEO])
         found["neutral_face"] = float(score_windows(network, windows, banks.priors).mean())
@@ -132,7 +133,7 @@ def _total(found: dict[str, float]) -> float:
     parts = [found.get("mosi_mae", 0.0)]
     parts += [1.0 - found.get(name, 1.0) for name in ("voice_auc", "voice_balanced")]
     parts.append(1.0 - found.get("face_balanced", 1.0))
-    parts.append(0.2 * max(0.0, abs(found.get("neutral_face", 0.0)) - 0.25))
+    parts.append(0.5 * max(0.0, abs(found.get("neutral_face", 0.0)) - 0.25))
     return float(sum(parts))
 
 

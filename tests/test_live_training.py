@@ -26,13 +26,24 @@ from features.voice import VoiceExtractor
 from features.windows import Windower, WindowerConfig
 from model import corpora_face, corpora_text, corpora_voice
 from model.checkpoint import Checkpoint
-from model.corpora_text import TRAIN, VALID
+from model.corpora_text import TEST, TRAIN, VALID
 from model.features_cache import save_arrays
 from model.inputs import Prior, Sample, prepare
 from model.live_banks import NONE, Banks, Drawing
 from model.live_data import DataPlan, load_banks, load_encoder
+from model.live_evaluation import evaluate, voices_of
 from model.live_faces import HIDDEN, SPEAKING, face_columns, speech_motion
-from model.live_judging import alone, auc, calibration, residuals, score_rows, validate
+from model.live_judging import (
+    alone,
+    auc,
+    best_thresholds,
+    calibration,
+    residuals,
+    score_rows,
+    three_sides,
+    two_sides,
+    validate,
+)
 from model.live_samples import ClipVoice, Heard, principal_basis, voice_sample
 from model.live_training import LivePlan, losses, new_network, random_subset, train
 from model.predictor import Predictor
@@ -76,9 +87,9 @@ def _write_texts(data: Path) -> None:
 
 
 def _write_voices(data: Path, cache: Path, rng: np.random.Generator) -> None:
-    """Two training actors and a validating one; loudness and states tell the emotion."""
+    """Two training actors, a validating and a testing one; loudness and states tell the emotion."""
     rows, units = [], []
-    for actor in ("01", "02", "15"):
+    for actor in ("01", "02", "15", "17"):
         for emotion in EMOTIONS:
             for repetition in ("01", "02"):
                 name = f"01-{LETTERS[emotion]}-01-01-{repetition}-{actor}"
@@ -86,7 +97,9 @@ def _write_voices(data: Path, cache: Path, rng: np.random.Generator) -> None:
                 units.append((name, 3.0 if emotion == "happy" else 0.0))
     header = ["id", "file", "emotion", "intensity", "actor"]
     _csv(data / corpora_voice.RAVDESS_FILE, header, rows)
-    for clip in corpora_voice.ravdess(data):
+    german = [["g1", "g1.wav", "03", "happiness"], ["g2", "g2.wav", "03", "anger"]]
+    _csv(data / corpora_voice.EMODB_FILE, ["id", "file", "speaker", "emotion"], german)
+    for clip in [*corpora_voice.ravdess(data), *corpora_voice.emodb(data)]:
         frames = 300
         values = rng.normal(size=(frames, LIVE.stream(VOICE).width)).astype(np.float32)
         values[:, 0] += clip.label
@@ -113,7 +126,7 @@ def _write_faces(data: Path, cache: Path, rng: np.random.Generator) -> None:
     path = data / corpora_face.FER_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, jpeg=np.concatenate(coded), offset=np.cumsum([0, *map(len, coded)]),
-             label=label, usage=np.zeros(140, np.int8), emotions=np.array(names))  # fmt: skip
+             label=label, usage=np.r_[np.zeros(119), np.ones(21)].astype(np.int8), emotions=np.array(names))  # fmt: skip
     faces = _faces(rng, 140)
     faces[:, SMILE] += 0.6 * (label == names.index("happy"))[:, None]
     index = corpora_face.fer2013(data).order
@@ -218,7 +231,7 @@ def _live_windows(sound: np.ndarray, whisper: Path) -> list[Window]:
         windower.add(chunk)
 
     voice, activity = VoiceExtractor(described), SpeechActivity()
-    speech = SpeechExtractor(whisper, words=False)
+    speech = SpeechExtractor(whisper, threads=1, words=False)
     try:
         for start in range(0, len(sound), 1600):
             portion = sound[start : start + 1600]
@@ -395,3 +408,40 @@ def test_residuals_cover_every_subset(
         "text", "voice", "face", "text+voice", "text+face", "voice+face", "text+voice+face",
     }  # fmt: skip
     assert all(np.isfinite(values).all() and len(values) for values in found.values())
+
+
+def test_evaluation_reads_test_parts_and_records_what_it_found(
+    trained: tuple[RTIL, list[dict[str, float]]],
+    banks: Banks,
+    corpora: tuple[Path, Path],
+    text_folder: Path,
+    tmp_path: Path,
+) -> None:
+    network, _ = trained
+    table = calibration(network, banks, 0)
+    Checkpoint(network, banks.priors, calibration=table).save(tmp_path, torch.float16)
+    loaded = Checkpoint.load(tmp_path)
+    encoder, _ = load_encoder(text_folder, tmp_path)
+    found = evaluate(*corpora, loaded, encoder)
+    assert found["text mosi test"]["n"] == 6
+    assert found["voice ravdess, known speaker, both streams"]["n"] == 6
+    assert found["voice ravdess, known speaker, both streams"]["auc"] > 0.8
+    assert found["voice+face ravdess pairs"]["n"] == 6
+    assert found["face fer2013 public test"]["n"] == 18, "surprise has no side"
+    assert 0 <= found["interval text+voice+face"]["coverage"] <= 1
+    assert found["voice emodb, known speaker, states"]["n"] == 2
+    assert found["neutral face 01-01-01-01-01-01-09"]["n"] >= 5
+    voice = corpora_voice.ravdess(corpora[0])
+    tested = voices_of([c for c in voice if c.split == TEST], corpora[1], loaded, 0.0)
+    assert set(tested.speaker.tolist()) == {"17"}
+
+
+def test_sides_by_hand() -> None:
+    score = np.array([1.0, -1.0, 0.5, -2.0])
+    emotion = np.array(["happy", "angry", "calm", "sad"])
+    sides = two_sides(score, emotion)
+    assert sides == {"n": 4, "auc": 1.0, "auc_happy": 1.0, "balanced": 1.0}
+    faces = np.array(["happy", "neutral", "surprise", "fear", "fear"])
+    seen = np.array([2.0, 0.1, -3.0, -0.1, -2.0])
+    assert three_sides(seen, faces, (-0.5, 0.5)) == pytest.approx((1 + 1 + 0.5) / 3)
+    assert best_thresholds(seen, faces)[0] > -0.1, "moves the cut until all are right"
