@@ -122,8 +122,9 @@ def list_models() -> None:
     """
     with one_line_errors():
         assets = Assets()
+        states = assets.states()
     found: dict[str, list[FileState]] = {}
-    for state in assets.states():
+    for state in states:
         found.setdefault(state.asset, []).append(state)
     table = Table("name", "size", "state", "licence", "needed for")
     table.columns[0].no_wrap = True

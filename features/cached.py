@@ -90,7 +90,13 @@ class CachedAsset:
 
     def _known(self, file: AssetFile, remembered: dict[str, Stamp]) -> FileState:
         path = self.folder / file.name
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except PermissionError as error:
+            raise AssetError(
+                f"{path} cannot be read: {error.strerror}; set TONALITY_CACHE to a folder of your own"
+            ) from error
+        if not there:
             return FileState(self.asset.name, file, path, State.MISSING)
         known = remembered.get(file.name) == _stamp(path, file)
         state = State.VERIFIED if known else State.UNVERIFIED

@@ -400,6 +400,19 @@ def test_a_user_without_a_home_folder_is_told_what_to_set(
     assert default_cache() == tmp_path
 
 
+def test_a_cache_that_may_not_be_read_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def is_file(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setenv("TONALITY_CACHE", str(tmp_path))
+    monkeypatch.setattr(Path, "is_file", is_file)  # as for those who are not root
+    listed = CliRunner().invoke(models_cli.app, ["list"])
+    assert listed.exit_code == 2 and len(listed.stderr.splitlines()) == 1
+    assert "Permission denied; set TONALITY_CACHE" in listed.stderr
+
+
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match=r"no model is called 'nonsense'.*face-landmarker"):
         Assets(tmp_path).folder("nonsense")
