@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -35,6 +36,10 @@ def writing(out: Path | None, inputs: Sequence[str]) -> Iterator[TextIO]:
                 yield stream
     except _WriteError as error:
         raise TonalityError(f"{out} cannot be written: {error}") from error.__cause__
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise TonalityError(f"{out} cannot be written: {error.strerror}") from error
 
 
 class _WriteError(Exception):

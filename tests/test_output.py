@@ -67,6 +67,17 @@ def test_a_folder_and_a_missing_folder_are_one_line(tmp_path: Path) -> None:
             raise AssertionError
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line() -> None:
+    full = Path("/dev/full")
+    with (
+        pytest.raises(TonalityError, match="cannot be written: No space"),
+        writing(full, []) as stream,
+    ):
+        stream.write("one")
+        stream.flush()
+
+
 def test_a_named_pipe_gets_lines_as_they_come(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
