@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors import safe_open
@@ -13,10 +14,14 @@ from torch import Tensor
 
 from model.rtil import RTIL
 
+AVERAGE: Final = 0.99  # of the average that stays at each update
+
 
 @dataclass(slots=True)
 class LiveState:
-    """Network and optimiser after ``epoch`` epochs, and the best network so far.
+    """Network, optimiser and the network's moving average after ``epoch`` epochs; the best average.
+
+    Single steps make scores of small groups, such as neutral faces, swing; the average does not.
 
     ``state.safetensors`` and ``best.safetensors`` in ``folder`` are each replaced at once. A state
     with another ``key`` is not gone on with. Nothing random is kept: chance is drawn anew for every
@@ -26,6 +31,7 @@ class LiveState:
     folder: Path
     key: str
     network: RTIL
+    average: RTIL
     optimiser: torch.optim.Optimizer
     epoch: int = 0
     best_epoch: int = 0
@@ -36,7 +42,8 @@ class LiveState:
         tensors, notes = self._read("state")
         if not tensors:
             return
-        self._put(tensors)
+        self._put(tensors, "network.", self.network)
+        self._put(tensors, "average.", self.average)
         for index, parameter in enumerate(self._parameters()):
             prefix = f"optimiser.{index}."
             kept = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -46,34 +53,37 @@ class LiveState:
         self.epoch, self.best_epoch = stored["epoch"], stored["best_epoch"]
         self.history = stored["history"]
 
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Let the average follow the network after update ``step``."""
+        share = max(1.0 - AVERAGE, 9.0 / (10.0 + step))
+        own = dict(self.network.named_parameters())
+        for name, value in self.average.named_parameters():
+            value.lerp_(own[name], share)
+
     def judge(self, measured: dict[str, float]) -> None:
-        """End an epoch with its measures; the best network is the one with the least ``total``."""
+        """End an epoch with the average's measures; the best is the one with the least ``total``."""
         least = min((entry["total"] for entry in self.history), default=float("inf"))
         self.epoch += 1
         self.history.append({"epoch": self.epoch, **measured})
         if measured["total"] < least:
             self.best_epoch = self.epoch
-            self._write("best", self._weights())
-        tensors = self._weights()
+            self._write("best", _weights("average.", self.average))
+        tensors = _weights("average.", self.average) | _weights("network.", self.network)
         for index, parameter in enumerate(self._parameters()):
             for name, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{index}.{name}"] = value
         self._write("state", tensors)
 
     def restore_best(self) -> None:
-        """Put the best network's weights back."""
+        """Put the best average's weights into the network."""
         tensors, _ = self._read("best")
         if tensors:
-            self._put(tensors)
+            self._put(tensors, "average.", self.network)
 
-    def _weights(self) -> dict[str, Tensor]:
-        return {f"network.{k}": v.detach() for k, v in self.network.state_dict().items()}
-
-    def _put(self, tensors: dict[str, Tensor]) -> None:
-        own = {
-            k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")
-        }
-        self.network.load_state_dict(own)
+    def _put(self, tensors: dict[str, Tensor], prefix: str, network: RTIL) -> None:
+        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        network.load_state_dict(own)
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -96,3 +106,7 @@ class LiveState:
                 return {}, ""
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
         return tensors, metadata["notes"]
+
+
+def _weights(prefix: str, network: RTIL) -> dict[str, Tensor]:
+    return {f"{prefix}{k}": v.detach().clone() for k, v in network.state_dict().items()}

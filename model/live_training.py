@@ -16,6 +16,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,7 +187,8 @@ def train(
 ) -> LiveState:
     """Run or go on; leaves the network as it was best. ``judge`` gives measures with ``total``."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=plan.decay)
-    state = LiveState(folder, plan.key, network, optimiser)
+    average = deepcopy(network).requires_grad_(False)
+    state = LiveState(folder, plan.key, network, average, optimiser)
     state.resume()
     advance(state.epoch * plan.steps)
     drawing = Drawing(banks, plan.shares)
@@ -194,8 +196,9 @@ def train(
         seen: list[dict[str, float]] = []
         for step in range(epoch * plan.steps, (epoch + 1) * plan.steps):
             seen.append(update(network, optimiser, drawing, banks, plan, step))
+            state.follow(step)
             advance(1)
-        measured = judge(network)
+        measured = judge(average)
         mean = {f"loss_{k}": float(np.mean([entry[k] for entry in seen])) for k in seen[0]}
         state.judge({**measured, **mean})
         logger.info("epoch %d: %s", epoch + 1, _line({**measured, **mean}))
