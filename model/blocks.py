@@ -21,12 +21,12 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def sinusoids(steps: int, width: int) -> Tensor:
-    """Sine and cosine position code, ``(steps, width)``."""
+    """Sine and cosine position code, ``(steps, width)``; an odd width ends on a sine."""
     position = torch.arange(steps, dtype=torch.float32).unsqueeze(1)
     rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10_000.0) / width))
     table = torch.zeros(steps, width)
     table[:, 0::2] = torch.sin(position * rate)
-    table[:, 1::2] = torch.cos(position * rate)
+    table[:, 1::2] = torch.cos(position * rate[: width // 2])
     return table
 
 
@@ -112,13 +112,17 @@ class Discriminator(nn.Module):
         """``(N, width) -> (N, 3)``."""
         return cast(Tensor, self.layers(codes))
 
+    def loss(self, codes: Tensor, classes: Tensor) -> Tensor:
+        """Cross entropy of ``codes (N, width)`` against ``classes (N,)``, mean over the codes."""
+        return F.cross_entropy(self(codes), classes)
+
 
 class BilinearGate(nn.Module):
     """Factorised bilinear pooling of two invariant codes to one gate per step.
 
-    The published code takes the sign of the gate, whose gradient is zero, so that it never learns.
-    ``straight-through`` keeps the hard gate and gives it the gradient of a sigmoid; ``soft`` is that
-    sigmoid; ``open`` is always one, for ablation.
+    The published code takes the sign of the gate, whose gradient is zero, so that it never learns:
+    ``hard``. ``straight-through`` keeps the hard gate and gives it the gradient of a sigmoid;
+    ``soft`` is that sigmoid; ``open`` is always one, for ablation.
     """
 
     def __init__(self, width: int, hidden: int, factor: int, dropout: float, kind: str) -> None:
@@ -129,7 +133,8 @@ class BilinearGate(nn.Module):
         self.right = nn.Linear(width, hidden * factor, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden, 1)
-        nn.init.ones_(self.out.bias)  # begins open: nothing is learned through a closed gate
+        if kind != "hard":  # begins open: nothing is learned through a closed gate
+            nn.init.ones_(self.out.bias)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """``(B, T, width)`` twice to ``(B, T, 1)`` in 0..1."""
@@ -141,19 +146,25 @@ class BilinearGate(nn.Module):
         if self.kind == "soft":
             return soft
         hard = (soft > 0.5).to(soft.dtype)
-        return hard + soft - soft.detach()
+        return hard if self.kind == "hard" else hard + soft - soft.detach()
 
 
 class GatedAttention(nn.Module):
     """One side of the fusion: text asks a companion, a gate weighs the answer at every text step.
 
     The companion's invariant codes are carried to the text's steps by the same attention weights,
-    so that streams on different clocks can be compared step by step.
+    so that streams on different clocks can be compared step by step. ``published`` is the form of
+    the public code: word-aligned codes are compared as they lie, and the answer has a bias.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float, gate: BilinearGate) -> None:
+    def __init__(
+        self, width: int, heads: int, dropout: float, gate: BilinearGate, published: bool = False
+    ) -> None:
         super().__init__()
+        self.published = published
         self.attention = nn.MultiheadAttention(width, heads, dropout, bias=False, batch_first=True)
+        if published:
+            self.attention.out_proj.bias = nn.Parameter(torch.zeros(width))
         self.gate = gate
         self.norm = nn.LayerNorm(width)
 
@@ -165,5 +176,6 @@ class GatedAttention(nn.Module):
         Gives ``(B, N, width)`` and the gate ``(B, N, 1)``. At least one step of ``mask`` is true.
         """
         answer, weights = self.attention(text, other, other, key_padding_mask=~mask)
-        gate = self.gate(torch.bmm(weights, other_shared), text_shared)
+        matched = other_shared if self.published else torch.bmm(weights, other_shared)
+        gate = self.gate(matched, text_shared)
         return self.norm(gate * answer + text), gate

@@ -8,19 +8,41 @@ question takes no part.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.blocks import masked_mean, reverse_gradient
-from model.rtil import RTIL, Codes
+from model.rtil import Codes
 
 MOMENTS: Final = 5
 EPSILON: Final = 1e-10
 MIN_ROWS: Final = 2  # a moment needs more than one sample
+
+
+class ModalityDiscriminator(Protocol):
+    """Tells pooled codes ``(N, width)`` by the modality ``(N,)`` that they came from."""
+
+    def loss(self, codes: Tensor, classes: Tensor) -> Tensor:
+        """One number: how badly it was told."""
+        ...
+
+
+class Disentangling(Protocol):
+    """What the losses need of a network that splits modalities into private and shared codes."""
+
+    @property
+    def discriminator(self) -> ModalityDiscriminator:
+        """Guesses the modality of a code."""
+        ...
+
+    @property
+    def decoders(self) -> nn.ModuleList:
+        """One per modality: the sum of its codes back to its features, both of the same width."""
+        ...
 
 
 class LossWeights(msgspec.Struct, frozen=True):
@@ -62,10 +84,17 @@ def consistency_loss(codes: Codes, present: Tensor) -> Tensor:
     return torch.stack(found).mean() if found else pooled[0].sum() * 0.0
 
 
-def domain_loss(network: RTIL, codes: Codes, present: Tensor, reversal: float) -> Tensor:
-    """Cross entropy of guessing the modality from shared codes (reversed) and from private ones.
+def domain_loss(
+    network: Disentangling,
+    codes: Codes,
+    present: Tensor,
+    reversal: float,
+    reverse_private: bool = False,
+) -> Tensor:
+    """The discriminator's loss on pooled shared codes (gradient reversed) and on private ones.
 
-    The shared codes learn to be indistinguishable, the private ones to be told apart.
+    The shared codes learn to be indistinguishable, the private ones to be told apart, unless
+    ``reverse_private`` turns their gradient round too, as the published code does.
     """
     there = _there(codes, present)
     shared = [masked_mean(x, k) for x, k in zip(codes.shared, codes.masks, strict=True)]
@@ -73,12 +102,14 @@ def domain_loss(network: RTIL, codes: Codes, present: Tensor, reversal: float) -
     classes = torch.nonzero(there)[:, 1]
     if len(classes) == 0:
         return shared[0].sum() * 0.0
-    common = network.discriminator(reverse_gradient(torch.stack(shared, 1)[there], reversal))
-    own = network.discriminator(torch.stack(private, 1)[there])
-    return F.cross_entropy(common, classes) + F.cross_entropy(own, classes)
+    common = reverse_gradient(torch.stack(shared, 1)[there], reversal)
+    own = torch.stack(private, 1)[there]
+    if reverse_private:
+        own = reverse_gradient(own, reversal)
+    return network.discriminator.loss(common, classes) + network.discriminator.loss(own, classes)
 
 
-def reconstruction_loss(network: RTIL, codes: Codes, present: Tensor) -> Tensor:
+def reconstruction_loss(network: Disentangling, codes: Codes, present: Tensor) -> Tensor:
     """Mean squared error of rebuilding each modality's features from its two codes, step by step."""
     total = codes.private[0].sum() * 0.0
     for m, decoder in enumerate(network.decoders):
@@ -98,10 +129,36 @@ def temporal_loss(sequence: Tensor, mask: Tensor, temperature: float) -> Tensor:
     if not bool(pairs.any()):
         return sequence.sum() * 0.0
     steps = torch.softmax(sequence / temperature, dim=-1)
-    before, after = steps[:, :-1][pairs], steps[:, 1:][pairs]
-    middle = ((before + after) / 2).clamp(min=EPSILON).log()
-    divergence = [(p * (p.clamp(min=EPSILON).log() - middle)).sum(-1) for p in (before, after)]
-    return (sum(divergence, torch.zeros_like(divergence[0])) / 2).mean()
+    return jensen_shannon(steps[:, :-1][pairs], steps[:, 1:][pairs]).mean()
+
+
+def batch_temporal_loss(sequence: Tensor, temperature: float = 1.0) -> Tensor:
+    """The published form: steps are averaged over the batch before they are compared.
+
+    ``(B, T, D) -> ()``, padding included; near zero, because averages of many samples hardly differ.
+    """
+    steps = torch.softmax(sequence / temperature, dim=-1).mean(0)
+    if len(steps) < MIN_ROWS:
+        return sequence.sum() * 0.0
+    return jensen_shannon(steps[:-1], steps[1:]).mean()
+
+
+def jensen_shannon(left: Tensor, right: Tensor) -> Tensor:
+    """Divergence of two distributions over the last dimension, natural logarithm: ``(N, D) -> (N,)``."""
+    middle = ((left + right) / 2).clamp(min=EPSILON).log()
+    apart = [(p * (p.clamp(min=EPSILON).log() - middle)).sum(-1) for p in (left, right)]
+    return (apart[0] + apart[1]) / 2
+
+
+def variation_loss(sequence: Tensor, mask: Tensor) -> Tensor:
+    """Total variation in time, ``(B, T, D), (B, T) -> ()``.
+
+    The mean absolute first difference between neighbouring valid steps.
+    """
+    pairs = mask[:, 1:] & mask[:, :-1]
+    if not bool(pairs.any()):
+        return sequence.sum() * 0.0
+    return (sequence[:, 1:] - sequence[:, :-1])[pairs].abs().mean()
 
 
 def temporal_invariance(codes: Codes, present: Tensor, temperature: float) -> Tensor:
@@ -115,7 +172,7 @@ def temporal_invariance(codes: Codes, present: Tensor, temperature: float) -> Te
 
 
 def regularisers(
-    network: RTIL, codes: Codes, present: Tensor, weights: LossWeights
+    network: Disentangling, codes: Codes, present: Tensor, weights: LossWeights
 ) -> dict[str, Tensor]:
     """All losses but the task's, weighted, by name."""
     return {
