@@ -68,7 +68,7 @@ class LivePlan(msgspec.Struct, frozen=True, kw_only=True):
     voice_noise: float = 0.2
     drop_token: float = 0.1
     weights: LossWeights = LossWeights(
-        consistency=0.02, domain=0.02, reconstruction=0.05, temporal=0.3
+        consistency=0.02, domain=0.02, reconstruction=0.05, temporal=1.5
     )
 
     @property
