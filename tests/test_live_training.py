@@ -25,6 +25,7 @@ from features.speech import SpeechExtractor
 from features.voice import VoiceExtractor
 from features.windows import Windower, WindowerConfig
 from model import corpora_face, corpora_text, corpora_voice
+from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.corpora_text import TEST, TRAIN, VALID
 from model.features_cache import save_arrays
@@ -38,6 +39,7 @@ from model.live_judging import (
     auc,
     best_thresholds,
     calibration,
+    no_bolder,
     residuals,
     score_rows,
     three_sides,
@@ -445,3 +447,10 @@ def test_sides_by_hand() -> None:
     seen = np.array([2.0, 0.1, -3.0, -0.1, -2.0])
     assert three_sides(seen, faces, (-0.5, 0.5)) == pytest.approx((1 + 1 + 0.5) / 3)
     assert best_thresholds(seen, faces)[0] > -0.1, "moves the cut until all are right"
+
+
+def test_synthetic_windows_never_narrow_an_interval() -> None:
+    table = no_bolder(
+        Calibration(0.8, {"text": 1.0, "voice": 1.4, "voice+face": 0.9, "text+voice": 0.6})
+    )
+    assert table.half_widths == {"text": 1.0, "voice": 1.4, "voice+face": 0.9, "text+voice": 1.0}
