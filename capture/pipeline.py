@@ -98,6 +98,8 @@ class Pipeline:
                 self._outlet,
             )
             self._windower = self._make_windower()
+            if on_tick is not None:
+                on_tick()  # a pause that was ordered while the models loaded holds from the first item
             self.pause(self._paused)
             for thread in (self._reader.thread, *(s.thread for s in self._stages)):
                 thread.start()

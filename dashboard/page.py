@@ -67,7 +67,7 @@ def _running(server: Server, session: WorkerState) -> None:
     st.markdown(_headline(session))
     if config is not None:
         st.caption(choices.described(config))
-    paused = session.state == "paused"
+    paused = session.paused or session.state == "paused"
     left, right = st.columns(2)
     label = "Resume" if paused else "Pause"
     if left.button(label, width="stretch", help="Space bar", disabled=session.pid is None):
@@ -79,8 +79,8 @@ def _running(server: Server, session: WorkerState) -> None:
 
 
 def _headline(session: WorkerState) -> str:
-    if session.state == "paused":
-        return "**Paused**"
+    if session.paused or session.state == "paused":
+        return "**Paused**"  # also while a paused worker that died begins again
     if session.state == "starting" and session.pid is None:
         return "**About to start**"
     return ":red[●] **Monitoring is on**"

@@ -77,7 +77,7 @@ class Server:
         """
         with self._starting:
             self._forget_old(config)
-            if can_score(self.runtime):
+            if can_score(self.runtime, config):
                 session = self.runtime.start_session(config)
             else:
                 self._pending = PendingSession(self.runtime, config)
@@ -168,6 +168,7 @@ def worker_line(state: WorkerState) -> dict[str, Any]:
         "detail": state.detail,
         "pid": state.pid,
         "restarts": state.restarts,
+        "paused": state.paused,
         "memory_mib": round(state.memory_mib / 8) * 8,
     }
 

@@ -34,6 +34,7 @@ function stateName(capture, strip, linked, data) {
     if (["starting", "running"].includes(data.state)) return "starting"; // the feed has not said it yet
     return strip ? "stopped" : "none";
   }
+  if (capture.paused && ["starting", "restarting"].includes(capture.state)) return "paused"; // it died while paused
   if (capture.state === "running" && !strip?.last) return "starting";
   return capture.state;
 }
@@ -52,6 +53,7 @@ function banner(name, capture, silent, trouble, linked, now) {
   if (name === "ended") return { banner: "The source is over. Start it again, or choose another one on the left.", bad: false };
   if (name === "stopped") return { banner: "Stopped. The curve stays until the next start.", bad: false };
   const inference = trouble.find((worker) => worker.role === "inference");
+  if (inference?.state === "fetching") return { banner: `Once only: ${inference.detail}.`, bad: false };
   if (name === "running" && inference?.detail.includes("untrained")) return { banner: "The network is untrained: the scores below mean nothing yet.", bad: false };
   if (silent && name === "running") return { banner: `Nothing heard from the capture worker for more than ${seconds(now - capture.at)} s.`, bad: false };
   return { banner: "", bad: false };
