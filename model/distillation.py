@@ -93,15 +93,21 @@ def lost_reconstruction(rebuilt: Tensor, target: Tensor, lost: Tensor) -> Tensor
     return apart.masked_fill(~lost, 0.0).sum() / (count + EPSILON)
 
 
-def transfer_loss(pair: Pair, detach_teacher: bool) -> Tensor:
-    """What the student's modalities are pulled to: the teacher's fusion, the teacher's, its own."""
+def transfer_loss(pair: Pair, there: Tensor, detach_teacher: bool) -> Tensor:
+    """What the student's modalities are pulled to: the teacher's fusion, the teacher's, its own.
+
+    ``there (B, 3) bool`` says which modalities a sample has at all; others take no part.
+    """
     teacher, student = pair.teacher, pair.student
     fused = teacher.fused.detach() if detach_teacher else teacher.fused
     total = student.fused.sum() * 0.0
-    for own, other in zip(student.pooled, teacher.pooled, strict=True):
-        guide = other.detach() if detach_teacher else other
-        total = total + (own - fused).abs().mean()
-        total = total + F.mse_loss(own, guide) + F.mse_loss(own, student.fused)
+    for m, rows in enumerate(there.unbind(1)):
+        if not bool(rows.any()):
+            continue
+        own, guide = student.pooled[m][rows], teacher.pooled[m][rows]
+        guide = guide.detach() if detach_teacher else guide
+        total = total + (own - fused[rows]).abs().mean()
+        total = total + F.mse_loss(own, guide) + F.mse_loss(own, student.fused[rows])
     return total
 
 
@@ -147,21 +153,27 @@ class Distillation(nn.Module):
         network itself can be taken from either view of the pair besides.
         """
         weights = self.weights
+        there = torch.stack([mask.any(1) for mask in complete.valid], 1)
         parts = {"student": task(pair.student.prediction, target)}
         if weights.teacher:
             parts["teacher"] = weights.teacher * task(pair.teacher.prediction, target)
         if weights.consistency:
-            parts["consistency"] = weights.consistency * self._agree(pair)
+            parts["consistency"] = weights.consistency * self._agree(pair, there)
         if weights.reconstruction:
             rebuilt = self._rebuild(pair.student, complete, lost)
             parts["reconstruction"] = weights.reconstruction * rebuilt
         if weights.transfer:
-            parts["transfer"] = weights.transfer * transfer_loss(pair, weights.detach_teacher)
+            pulled = transfer_loss(pair, there, weights.detach_teacher)
+            parts["transfer"] = weights.transfer * pulled
         return parts
 
-    def _agree(self, pair: Pair) -> Tensor:
-        views = zip(self.consistency, pair.teacher.pooled, pair.student.pooled, strict=True)
-        return torch.stack([head(complete, masked) for head, complete, masked in views]).sum()
+    def _agree(self, pair: Pair, there: Tensor) -> Tensor:
+        total = pair.student.fused.sum() * 0.0
+        least = 2 if self.training else 1  # batch statistics need two samples
+        for m, (head, rows) in enumerate(zip(self.consistency, there.unbind(1), strict=True)):
+            if int(rows.sum()) >= least:
+                total = total + head(pair.teacher.pooled[m][rows], pair.student.pooled[m][rows])
+        return total
 
     def _rebuild(self, student: Representations, complete: SequenceBatch, lost: Tensors) -> Tensor:
         found = [

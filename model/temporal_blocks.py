@@ -24,14 +24,15 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         """``(B, C, T)`` and ``(B, T) bool`` to ``(B, C, T)``; without a mask all steps are valid."""
         if mask is None or not self.training:
             return super().forward(values)
-        weights = mask.unsqueeze(1).to(values.dtype)
+        numbers = values.float()  # half precision cannot count the steps of a batch
+        weights = mask.unsqueeze(1).to(numbers.dtype)
         count = weights.sum().clamp(min=1.0)
-        mean = (values * weights).sum((0, 2)) / count
-        centred = values - mean[:, None]
+        mean = (numbers * weights).sum((0, 2)) / count
+        centred = numbers - mean[:, None]
         variance = (centred.square() * weights).sum((0, 2)) / count
         self._remember(mean.detach(), variance.detach(), count)
         scaled = centred * (variance + self.eps).rsqrt()[:, None]
-        return scaled * self.weight[:, None] + self.bias[:, None]
+        return (scaled * self.weight[:, None] + self.bias[:, None]).to(values.dtype)
 
     def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         share = cast(float, self.momentum)

@@ -111,14 +111,16 @@ def test_transfer_against_numpy() -> None:
         expected += np.abs(array(own) - array(teacher.fused)).mean()
         expected += np.mean((array(own) - array(other)) ** 2)
         expected += np.mean((array(own) - array(student.fused)) ** 2)
+    there = torch.ones(ROWS, 3, dtype=torch.bool)
     for detach in (True, False):
-        assert float(transfer_loss(pair, detach)) == pytest.approx(expected, rel=1e-5)
+        assert float(transfer_loss(pair, there, detach)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["faithful", "intended"])
 def test_the_teacher_is_pulled_only_in_the_published_form(variant: str) -> None:
     pair = Pair(representations(0, True), representations(1, True))
-    transfer_loss(pair, distillation_weights(variant).detach_teacher).backward()
+    there = torch.ones(ROWS, 3, dtype=torch.bool)
+    transfer_loss(pair, there, distillation_weights(variant).detach_teacher).backward()
     pulled = [t.grad is not None for t in (pair.teacher.fused, *pair.teacher.pooled)]
     assert pulled == [variant == "faithful"] * 4
     assert all(t.grad is not None for t in (pair.student.fused, *pair.student.pooled))
@@ -162,6 +164,49 @@ def test_teacher_and_student_are_one_network_and_differ_by_what_they_see(name: s
         shown = scheme(batch, batch.valid, masked=own)
         torch.testing.assert_close(shown.teacher.prediction, same.teacher.prediction)
         assert not torch.allclose(shown.student.prediction, same.student.prediction, atol=1e-4)
+
+
+def test_a_modality_that_a_sample_never_had_takes_no_part() -> None:
+    scheme, batch = made("mitr", "intended"), make_batch(8, rows=ROWS)
+    valid = list(batch.valid)
+    valid[2] = torch.zeros_like(valid[2])  # nobody has a face
+    valid[1] = valid[1].clone()
+    valid[1][1:] = False  # one has a voice: too few for batch statistics
+    batch = SequenceBatch(batch.values, (valid[0], valid[1], valid[2]))
+    known = drop_steps(batch, 3)
+    pair = scheme(batch, known)
+    losses = scheme.losses(pair, batch, lost_steps(batch, known), torch.zeros(ROWS))
+    text = scheme.consistency[0](pair.teacher.pooled[0], pair.student.pooled[0])
+    torch.testing.assert_close(losses["consistency"], text)
+    student, teacher = array(pair.student.fused), array(pair.teacher.fused)
+    expected = 0.0
+    for m, rows in ((0, slice(None)), (1, slice(1))):
+        own, guide = array(pair.student.pooled[m])[rows], array(pair.teacher.pooled[m])[rows]
+        expected += np.abs(own - teacher[rows]).mean() + np.mean((own - guide) ** 2)
+        expected += np.mean((own - student[rows]) ** 2)
+    assert float(losses["transfer"].detach()) == pytest.approx(0.3 * expected, rel=1e-5)
+    torch.stack(list(losses.values())).sum().backward()
+    for parameter in scheme.parameters():
+        assert parameter.grad is None or bool(torch.isfinite(parameter.grad).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("variant", ["faithful", "intended"])
+def test_half_precision_gives_finite_losses_near_the_full_ones(name: str, variant: str) -> None:
+    batch, target = make_batch(9, rows=ROWS), torch.linspace(-2, 2, ROWS)
+    known = drop_steps(batch, 9)
+    found = []
+    for half in (False, True):
+        scheme = made(name, variant)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            pair = scheme(batch, known)
+            losses = scheme.losses(pair, batch, lost_steps(batch, known), target)
+            total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        total.backward()
+        grads = [p.grad for p in scheme.parameters() if p.grad is not None]
+        assert all(bool(torch.isfinite(grad).all()) for grad in grads)
+        found.append(float(total.detach()))
+    assert found[1] == pytest.approx(found[0], abs=0.3)
 
 
 def test_losses_that_are_switched_off_are_not_there() -> None:
