@@ -121,14 +121,14 @@ def _steps(where: str, name: str, values: Any) -> np.ndarray:
 
 def _split(samples: Sequence[_Sample]) -> Split:
     labels = np.stack([sample.label for sample in samples])
-    extra = {name: labels[:, i + 1] for i, name in enumerate(EMOTIONS)}
+    extra = dict(zip(EMOTIONS, labels.T[1:].copy(), strict=False))
     return Split(
         ids=tuple(sample.segment for sample in samples),
         labels=labels[:, 0].copy(),
         text=Text(raw=tuple(sample.words for sample in samples)),
         audio=padded([sample.audio for sample in samples]),
         vision=padded([sample.vision for sample in samples]),
-        extra=extra if labels.shape[1] == 7 else {},
+        extra=extra,
     )
 
 

@@ -61,8 +61,9 @@ def mosi_utterances(
     leaking = [name for name in LEARNED if name in streams]
     if split == "standard" and leaking and not allow_leak:
         raise CorpusError(
-            f"{UTTERANCES_FILE}: {' and '.join(leaking)} were learned with labels of the standard "
-            "split's test videos; use the split 'bclstm', or the stream 'audio' alone"
+            f"{UTTERANCES_FILE}: the columns of {' and '.join(leaking)} come from networks that "
+            "were trained with labels of the standard split's test videos; use the split 'bclstm', "
+            "or the stream 'audio' alone"
         )
     column = {"standard": "split_std", "bclstm": "split_bclstm"}[split]
     table = list(rows(data / MOSI_FILE, ("id", "video_id", "clip", "text", "label", column)))
