@@ -41,9 +41,9 @@ from model.live_judging import (
     video_windows,
 )
 from model.live_samples import ClipVoice
+from model.metrics import pearson, regression, three_classes, weighted_f1
 from model.rtil import RTIL
 from model.text import TextEncoder
-from model.text_metrics import pearson, regression, three_classes, weighted_f1
 
 Measures = dict[str, dict[str, float]]
 MELD_THRESHOLD: Final = 0.75

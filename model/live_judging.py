@@ -16,9 +16,9 @@ from model.calibration import Calibration, calibrate
 from model.corpora_text import VALID
 from model.inputs import Prior, collate, prepare
 from model.live_banks import NONE, Banks
+from model.metrics import regression
 from model.rtil import RTIL
 from model.text import WIDTH as TEXT_WIDTH
-from model.text_metrics import regression
 
 BATCH: Final = 128
 VALID_VIDEO: Final = "01-01-01-01-01-01-09"

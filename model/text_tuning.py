@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from model import corpora_text as corpora
 from model.corpora_text import TEST, VALID, TextSample, part
+from model.metrics import pearson, regression, three_classes, weighted_f1
 from model.text import TextEncoder, masked_mean
 from model.text_lower import LowerActivations
-from model.text_metrics import pearson, regression, three_classes, weighted_f1
 from model.tuning_plan import Protocol, Step, Texts, plan, read_texts
 from model.tuning_state import TuningState
 

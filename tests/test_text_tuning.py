@@ -21,9 +21,9 @@ from rich.progress import Progress
 from safetensors.torch import load_file
 
 from model import corpora_text, text_tuning
+from model.metrics import regression, three_classes, weighted_f1
 from model.text import TextEncoder
 from model.text_lower import LowerActivations
-from model.text_metrics import regression, three_classes, weighted_f1
 from model.tuning_plan import Protocol, batches, plan, read_texts, slope
 
 GOOD = ("great", "wonderful", "lovely", "brilliant", "excellent", "superb")
