@@ -153,6 +153,23 @@ def test_missing_is_neither_zeros_nor_its_length_as_intended(name: str, hidden: 
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+def test_pooled_vectors_are_means_of_known_steps_or_a_learned_one(name: str, hidden: int) -> None:
+    network, batch = make_network(name, "intended"), make_batch(11)
+    known = list(drop_steps(batch, 11, 0.3))
+    known[hidden] = torch.zeros_like(known[hidden])
+    with torch.inference_mode():
+        view = network(batch, three(known))
+    for m, (pooled, steps, mask) in enumerate(zip(view.pooled, view.steps, known, strict=True)):
+        for row in range(ROWS):
+            if mask[row].any():
+                close(pooled[row], steps[row][mask[row]].mean(0))
+        if m == hidden:
+            close(pooled, pooled[:1].expand_as(pooled))
+            assert bool(pooled.abs().sum() > 0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_holes_within_a_sequence_are_no_harm(name: str) -> None:
     network, batch = make_network(name, "intended"), make_batch(9)
     holes = three(mask & (torch.arange(mask.shape[1]) % 2 == 1) for mask in batch.valid)
