@@ -13,8 +13,9 @@ import pickle
 import re
 import struct
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from model.corpora_text import CorpusError
 
 LIMIT_BYTES: Final = 24 * 2**30  # the largest file of the field, MOSEI unaligned, has 13 GiB
 MAX_DEPTH: Final = 16  # the field's files nest four containers deep
+MAX_TOLD: Final = 160  # letters of what a file itself puts into an error
 
 _CODE = re.compile(r"[<>=|]?(?:b1|[iu][1248]|f[248]|[SU]\d{1,9}|O8?)")
 _BROKEN: Final = (
@@ -150,8 +152,31 @@ class RefusedError(CorpusError):
     """A pickle names something that is neither an array nor a plain container."""
 
 
-class RestrictedUnpickler(pickle.Unpickler):
+class _Bounded:
+    """A file that is never asked for more than it has: a length in a pickle is only a claim."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+        self.readline = file.readline
+
+    def read(self, count: int) -> bytes:
+        if count > self._size - self._file.tell():
+            raise EOFError("it ends too early")
+        return self._file.read(count)
+
+
+def _take_bytearray(reader: Any) -> None:
+    """BYTEARRAY8, without clearing as much memory as the file claims to need."""
+    (count,) = struct.unpack("<Q", reader.read(8))
+    reader.append(reader.read(count))
+
+
+class RestrictedUnpickler(pickle._Unpickler):  # the one in C can be made to take all memory
     """Finds only what arrays and containers are made of; :class:`RefusedError` for all else."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: _take_bytearray,
+    }  # fmt: skip
 
     def find_class(self, module: str, name: str) -> Any:
         """Never imports anything: what is not in the table is refused by name."""
@@ -176,17 +201,22 @@ def load(path: Path, limit_bytes: int = LIMIT_BYTES) -> Any:
         if size > limit_bytes:
             raise CorpusError(f"{path}: {size} bytes, more than the {limit_bytes} that are read")
         with path.open("rb") as file:
-            return _resolved(RestrictedUnpickler(file, encoding="latin-1").load(), {}, 0)
+            reader = RestrictedUnpickler(_Bounded(file, size), encoding="latin-1")
+            return _resolved(reader.load(), {}, 0)
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
     except RefusedError as error:
         raise RefusedError(
-            f"{path}: refused: {error}; only arrays, numbers, text and containers are read"
+            f"{path}: refused: {_line(error)}; only arrays, numbers, text and containers are read"
         ) from error
     except _BROKEN as error:
-        raise CorpusError(
-            f"{path}: not a pickle of plain arrays: {str(error) or type(error).__name__}"
-        ) from error
+        raise CorpusError(f"{path}: not a pickle of plain arrays: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line that a terminal can show, however the file put it."""
+    told = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return " ".join(told.split())[:MAX_TOLD] or type(error).__name__
 
 
 def _resolved(item: Any, seen: dict[int, tuple[Any, Any]], depth: int) -> Any:
