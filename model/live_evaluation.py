@@ -27,7 +27,7 @@ from model.corpora_face import FaceTable, load_fer, load_videos, speaking_faces
 from model.corpora_text import TEST, TRAIN, VALID, TextSample, meld, mosi, part, sst, vader
 from model.corpora_voice import VoiceClip, emodb, feature_path, load_voice, ravdess
 from model.live_banks import Banks, FaceBank, TextBank, VoiceBank
-from model.live_data import MAX_SPEECH_S, actor_statistics, windows_of
+from model.live_data import MAX_SPEECH_S, actor_statistics, upper_states, windows_of
 from model.live_faces import FaceMaker
 from model.live_judging import (
     alone,
@@ -44,6 +44,7 @@ from model.live_samples import ClipVoice
 from model.metrics import pearson, regression, three_classes, weighted_f1
 from model.rtil import RTIL
 from model.text import TextEncoder
+from model.text_lower import LowerActivations
 
 Measures = dict[str, dict[str, float]]
 MELD_THRESHOLD: Final = 0.75
@@ -150,18 +151,10 @@ def text_parts(data: Path) -> dict[str, list[TextSample]]:
     }
 
 
-@torch.inference_mode()
-def encoded(encoder: TextEncoder, samples: Sequence[TextSample]) -> list[np.ndarray]:
-    """Token states ``(tokens, 384) float16``, the whole encoder from the words as live."""
-    out: list[np.ndarray] = [np.empty(0)] * len(samples)
-    order = sorted(range(len(samples)), key=lambda i: len(samples[i].text))
-    for start in range(0, len(order), 64):
-        places = order[start : start + 64]
-        tokens = encoder.tokenize([samples[i].text for i in places])
-        states = encoder(tokens.ids, tokens.mask).half().numpy()
-        for row, i in enumerate(places):
-            out[i] = states[row][tokens.mask[row].numpy()].copy()
-    return out
+def encoded(encoder: TextEncoder, samples: Sequence[TextSample], folder: Path) -> list[np.ndarray]:
+    """Token states ``(tokens, 384) float16``; what the frozen layers give is kept in ``folder``."""
+    lower = LowerActivations.compute(encoder, [sample.text for sample in samples], folder)
+    return upper_states(encoder, lower, range(len(samples)))
 
 
 def voices_of(
@@ -205,7 +198,7 @@ def evaluate(data: Path, cache: Path, checkpoint: Checkpoint, encoder: TextEncod
     label = np.array([sample.label for sample in samples], np.float32)
     corpus = np.array([name for name, texts in parts.items() for _ in texts])
     split = np.where(corpus == "mosi test", TEST, "other")  # intervals are judged on MOSI
-    text = TextBank(encoded(encoder, samples), label, split)
+    text = TextBank(encoded(encoder, samples, cache / "text"), label, split)
     actors = [clip for clip in ravdess(data) if clip.split == TEST]
     face, maker = faces_of(data, cache, checkpoint)
     voice = voices_of(actors, cache, checkpoint, MAX_SPEECH_S)
