@@ -36,6 +36,9 @@ NAMED: Final[Mapping[str, Callable[[Path], SequenceData]]] = {
     "simsv2-text": lambda data: datasets_plain.sims_text(data, "simsv2"),
     "sims-text-en": lambda data: datasets_plain.sims_text(data, language="en"),
     "emobank": datasets_plain.emobank,
+    "sst": lambda data: datasets_plain.spoken(data, "sst"),
+    "vader": lambda data: datasets_plain.spoken(data, "vader"),
+    "meld": lambda data: datasets_plain.spoken(data, "meld"),
 }
 
 

@@ -485,6 +485,13 @@ def test_texts(tmp_path: Path) -> None:
     bank = read(tmp_path, "emobank").splits["valid"]
     assert bank.labels.tolist() == [np.float32(3.4)]
     assert bank.extra["dominance"].tolist() == [4.0]
+    write_table(
+        tmp_path / "sst" / "sst_sentences.csv.gz",
+        [{"split": s, "label5": 4, "text": "Fine , is n't it ?"} for s in ("train", "dev", "test")],
+    )
+    sst = read(tmp_path, "sst").splits["valid"]
+    assert sst.text is not None and sst.text.raw == ("fine isn't it",)
+    assert sst.labels.tolist() == [np.float32(2.4)]
     mosi = read(tmp_path, "mosi-text")
     assert [len(split) for split in mosi.splits.values()] == [15, 15, 12]
     assert mosi.splits["train"].present.tolist()[0] == [True, False, False]
