@@ -176,7 +176,7 @@ def emobank(data: Path) -> SequenceData:
 def spoken(data: Path, name: str) -> SequenceData:
     """``sst``, ``vader`` or ``meld`` as :mod:`model.corpora_text` reads them, labels -3..3.
 
-    VADER and MELD have no test part.
+    MELD has no test part; that of VADER are the film snippets of the Treebank's test.
     """
     samples = {"sst": corpora_text.sst, "vader": corpora_text.vader, "meld": corpora_text.meld}
     splits = {}

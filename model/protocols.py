@@ -167,21 +167,24 @@ class Plan:
         return lambda scores: auilc(rates, scores)
 
 
-def protocol(name: str, data: SequenceData, seed: int | None = None) -> Plan:
+def protocol(
+    name: str, data: SequenceData, seed: int | None = None, rates: Sequence[float] | None = None
+) -> Plan:
     """A protocol by name (one of :data:`PROTOCOLS`) for a data set.
 
-    ``seed`` replaces the published seeds. Raises :class:`ProtocolError` for names that do not exist
-    and for data that has no steps to lose.
+    ``seed`` replaces the published seeds, ``rates`` the published rates of A and B; those of A are
+    told by the labels' scale, so ask before moving CH-SIMS to another. Raises
+    :class:`ProtocolError` for names that do not exist.
     """
     seeds = SEEDS_A if seed is None else (seed, 10 * seed + 1, 100 * seed + 11)
     if name == "complete":
         return Plan(name, (Condition("complete"),))
     if name == "A":
-        rates = RATES_A_SIMS if data.high <= 1 and not data.classes else RATES_A
-        return Plan(name, tuple(_at(rate, seeds) for rate in rates), one_model_each=True)
+        own = RATES_A_SIMS if data.high <= 1 and not data.classes else RATES_A
+        return Plan(name, tuple(_at(rate, seeds) for rate in rates or own), one_model_each=True)
     if name == "B":
         one = SEED_B if seed is None else seed
-        return Plan(name, tuple(_at(rate, (one, one, one)) for rate in RATES_B))
+        return Plan(name, tuple(_at(rate, (one, one, one)) for rate in rates or RATES_B))
     if name == "C":
         return Plan(name, tuple(_subset(kept, data) for kept in subsets(data.modalities)))
     if name == "noise":

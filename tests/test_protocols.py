@@ -273,7 +273,10 @@ def test_training_of_b_draws_anew_each_epoch_and_half_stay_whole() -> None:
     same(first.select(rows).apply(sample().select(rows)), first.apply(sample()).select(rows))
 
 
-def test_seeds_can_be_chosen() -> None:
+def test_seeds_and_rates_can_be_chosen() -> None:
+    few = protocol("A", data(), rates=(0.0, 0.4))
+    assert [condition.name for condition in few.conditions] == ["r=0", "r=0.4"]
+    assert few.summary([{"mae": 1.0}, {"mae": 2.0}])["mae"] == pytest.approx(0.6)
     published = protocol("A", data()).conditions[3].apply(sample())
     one = protocol("A", data(), seed=1).conditions[3].apply(sample())
     again = protocol("A", data(), seed=1).conditions[3].apply(sample())
