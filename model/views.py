@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from features.errors import FeatureError
-from features.messages import MODALITIES
+from model.splits import MODALITIES
 
 Tensors: TypeAlias = tuple[Tensor, Tensor, Tensor]
 Widths: TypeAlias = tuple[int, int, int]
@@ -63,9 +63,12 @@ def batch_of(parts: Sequence[tuple[Tensor, Tensor] | None], widths: Widths) -> S
     """A batch from ``(values, valid)`` per modality; None where the data set has no such modality.
 
     One that is absent gets the steps of the first that is there, none of them valid, in the width
-    that the network was made with (at least 1).
+    that the network was made with (at least 1). Raises :class:`FeatureError` if all are None.
     """
-    first, mask = next(part for part in parts if part is not None)
+    there = [part for part in parts if part is not None]
+    if not there:
+        raise FeatureError("samples without text, audio and vision: there is nothing to learn from")
+    first, mask = there[0]
     filled = [
         (first.new_zeros(*mask.shape, width), torch.zeros_like(mask)) if part is None else part
         for part, width in zip(parts, widths, strict=True)

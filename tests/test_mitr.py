@@ -175,6 +175,19 @@ def test_encoders_are_causal(variant: str) -> None:
     assert seen == [False] * 4 + [True] * 5
 
 
+@pytest.mark.parametrize("variant", ["faithful", "intended"])
+def test_encoders_attend_to_invalid_steps_only_in_the_published_form(variant: str) -> None:
+    torch.manual_seed(0)
+    encoder = CausalEncoder(5, 0.0, mitr_config(variant, MOSI)).eval()
+    values, valid = torch.randn(1, 9, 5), torch.ones(1, 9, dtype=torch.bool)
+    valid[:, :3] = False
+    moved = values.clone()
+    moved[:, :3] += torch.randn(3, 5)
+    with torch.inference_mode():
+        seen = changed(encoder(values, valid), encoder(moved, valid))
+    assert any(seen[3:]) is (variant == "faithful")
+
+
 def test_the_published_encoder_gives_no_position_where_the_first_column_is_zero() -> None:
     values = torch.randn(2, 6, 5)
     values[0, 2:4, 0] = 0.0

@@ -17,7 +17,7 @@ from scipy.stats import moment
 from torch import Tensor, nn
 
 from features.errors import FeatureError
-from model.blocks import BilinearGate, masked_mean
+from model.blocks import BilinearGate, GatedAttention, masked_mean
 from model.family_losses import (
     FamilyWeights,
     family_losses,
@@ -177,6 +177,22 @@ def test_one_gate_layer_serves_both_companions_in_the_published_form() -> None:
         assert all(not gate.any() for gate in network(make_batch()).gates)
     intended = family("sati", "intended")
     assert intended.ask_face.gate.out is not intended.ask_voice.gate.out
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_codes_are_compared_as_they_lie_or_as_attention_carries_them(published: bool) -> None:
+    torch.manual_seed(0)
+    gate = BilinearGate(16, 8, 2, 0.0, "soft")
+    ask = GatedAttention(16, 2, 0.0, gate, published=published).eval()
+    text, text_shared, other, other_shared = torch.randn(4, 2, 5, 16)
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    _, found = ask(text, text_shared, other, other_shared, mask)
+    query, key = (ask.attention.in_proj_weight[16 * i : 16 * i + 16] for i in (0, 1))
+    asked, keys = (text @ query.T).unflatten(-1, (2, 8)), (other @ key.T).unflatten(-1, (2, 8))
+    scores = torch.einsum("bnhd,bthd->bhnt", asked, keys) / 8**0.5
+    weights = scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1).mean(1)
+    matched = other_shared if published else weights @ other_shared
+    torch.testing.assert_close(found, gate(matched, text_shared), atol=1e-5, rtol=1e-5)
 
 
 # The discriminator of the second version.
