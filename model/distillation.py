@@ -12,8 +12,10 @@ and tildes for the student, z a modality's pooled vector and F the fused one,
 - reconstruction: smooth L1 between the rebuilt and the true columns at lost steps only;
 - transfer: ``.3 (sum mean|z~ - F_bar| + sum MSE(z~, z_bar) + sum MSE(z~, F~))``.
 
-In ``faithful`` nothing of the teacher in the transfer is detached, so that it is pulled towards the
-student; in ``intended`` it is. The published validation weighs the transfer with .1 instead of .3.
+A modality that a sample does not have even in its complete view takes no part in consistency and
+transfer. In ``faithful`` nothing of the teacher in the transfer is detached, so that it is pulled
+towards the student; in ``intended`` it is. The published validation weighs the transfer with .1
+instead of .3.
 """
 
 from __future__ import annotations

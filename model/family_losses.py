@@ -5,7 +5,7 @@ Total: ``task + .4 domain + consistency + reconstruction + temporal`` (arXiv 240
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import torch
@@ -40,11 +40,11 @@ class FamilyWeights(msgspec.Struct, frozen=True):
         reconstruct: ``pooled`` (every step from the mean) or ``steps``.
     """
 
-    temporal_form: str
+    temporal_form: Literal["batch", "sample", "variation"]
     temporal_modalities: tuple[int, ...]
     temperature: float
     reverse_private: bool
-    reconstruct: str
+    reconstruct: Literal["pooled", "steps"]
     domain: float = 0.4
     consistency: float = 1.0
     reconstruction: float = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import msgspec
 from torch import Tensor, nn
@@ -15,12 +15,17 @@ VARIANTS: Final = ("faithful", "intended")
 
 
 class FamilyConfig(msgspec.Struct, frozen=True):
-    """Sizes and rates; the whole of what rebuilds a network. Made by :func:`family_config`."""
+    """Sizes and rates; the whole of what rebuilds a network. Made by :func:`family_config`.
+
+    Attributes:
+        voice_heads: of the published encoder on raw columns; two need an even number of columns.
+        mix_heads: of the layer over the two answers.
+    """
 
     form: str
     variant: str
     widths: Widths
-    gate: str
+    gate: Literal["hard", "straight-through", "soft", "open"]
     outputs: int = 1
     width: int = 128
     heads: int = 4
@@ -49,9 +54,14 @@ def family_config(form: str, variant: str, widths: Widths, outputs: int = 1) -> 
     """
     if form not in FORMS or variant not in VARIANTS:
         raise ValueError(f"no network '{form}' as '{variant}'; there are {FORMS} as {VARIANTS}")
-    gate = "hard" if variant == "faithful" else "straight-through"
-    voice_heads = 2 if widths[1] % 2 == 0 else 1
-    return FamilyConfig(form, variant, widths, gate, outputs, voice_heads=voice_heads)
+    return FamilyConfig(
+        form,
+        variant,
+        widths,
+        gate="hard" if variant == "faithful" else "straight-through",
+        outputs=outputs,
+        voice_heads=2 if widths[1] % 2 == 0 else 1,
+    )
 
 
 class RawEncoder(nn.Module):

@@ -22,7 +22,7 @@ of the position code, and no dropout beyond the named ones.
 from __future__ import annotations
 
 import math
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import msgspec
 import torch
@@ -47,8 +47,8 @@ class MITRConfig(msgspec.Struct, frozen=True):
 
     variant: str
     widths: Widths
-    flip: str
-    fusion: str = "transformer"
+    flip: Literal["channels", "time", "none"]
+    fusion: Literal["transformer", "concatenation"] = "transformer"
     outputs: int = 1
     steps: int = 1024
     channels: int = 25
@@ -74,8 +74,8 @@ def mitr_config(variant: str, widths: Widths, outputs: int = 1) -> MITRConfig:
     """A variant by name. Raises :class:`ValueError` for a name that does not exist."""
     if variant not in VARIANTS:
         raise ValueError(f"no MITR-DNet as '{variant}'; there are {VARIANTS}")
-    flip = "channels" if variant == "faithful" else "time"
-    return MITRConfig(variant, widths, flip, outputs=outputs)
+    published = variant == "faithful"
+    return MITRConfig(variant, widths, "channels" if published else "time", outputs=outputs)
 
 
 class CausalEncoder(nn.Module):

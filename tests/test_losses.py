@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -15,13 +15,16 @@ from torch import Tensor
 from model.blocks import masked_mean, reverse_gradient
 from model.losses import (
     LossWeights,
+    batch_temporal_loss,
     central_moment_discrepancy,
     consistency_loss,
     domain_loss,
+    jensen_shannon,
     reconstruction_loss,
     regularisers,
     temporal_invariance,
     temporal_loss,
+    variation_loss,
 )
 from model.rtil import RTIL, Codes, RTILConfig
 
@@ -103,6 +106,45 @@ def test_temporal_loss_sees_change_and_only_change() -> None:
     assert float(temporal_loss(torch.rand(2, 6, WIDTH), mask, 0.2)) > 0.01
     lonely = torch.tensor([[True, False, True, False, True, False]] * 2)
     assert float(temporal_loss(torch.rand(2, 6, WIDTH), lonely, 0.2)) == 0.0
+
+
+def test_jensen_shannon_against_scipy_and_its_bounds() -> None:
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.rand(2, 5, 8, generator=generator, dtype=torch.float64)
+    left, right = left / left.sum(-1, keepdim=True), right / right.sum(-1, keepdim=True)
+    expected = [jensenshannon(p, q) ** 2 for p, q in zip(left, right, strict=True)]
+    np.testing.assert_allclose(jensen_shannon(left, right).numpy(), expected, rtol=1e-7)
+    torch.testing.assert_close(jensen_shannon(left, right), jensen_shannon(right, left))
+    apart = jensen_shannon(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    assert float(apart) == pytest.approx(np.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.2])
+def test_batch_averaged_temporal_loss_against_scipy(temperature: float) -> None:
+    values = make_codes(1).private[1]
+    exponent = np.exp(values.numpy().astype(float) / temperature)
+    steps = (exponent / exponent.sum(-1, keepdims=True)).mean(0)
+    expected = np.mean([jensenshannon(p, q) ** 2 for p, q in pairwise(steps)])
+    value = batch_temporal_loss(values, temperature)
+    assert float(value) == pytest.approx(expected, rel=1e-3)
+    assert float(batch_temporal_loss(values[:, :1])) == 0.0, "one step has no neighbour"
+
+
+def test_averaging_over_the_batch_hides_changes_that_cancel_out() -> None:
+    wave = torch.tensor([0.0, 1.0, 0.0, 1.0])
+    both = torch.stack([wave, 1 - wave]).unsqueeze(-1) * torch.tensor([1.0, -1.0])
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    assert float(batch_temporal_loss(both)) == pytest.approx(0.0, abs=1e-7)
+    assert float(temporal_loss(both, mask, 1.0)) > 0.05
+    assert float(variation_loss(both, mask)) == pytest.approx(1.0)
+
+
+def test_total_variation_counts_valid_neighbours_only() -> None:
+    values = torch.tensor([[[0.0], [2.0], [7.0], [8.0]]])
+    mask = torch.tensor([[True, True, False, True]])
+    assert float(variation_loss(values, mask)) == 2.0
+    assert float(variation_loss(values, torch.ones_like(mask))) == pytest.approx((2 + 5 + 1) / 3)
+    assert float(variation_loss(values, torch.zeros_like(mask))) == 0.0
 
 
 def test_temporal_invariance_covers_voice_and_face_but_not_text() -> None:

@@ -224,6 +224,69 @@ def test_attention_over_one_token_is_a_linear_map() -> None:
         torch.testing.assert_close(answer, out.out_proj(mapped))
 
 
+def test_the_published_forward_pass_step_by_step() -> None:
+    """From the description alone, with our weights; fresh batch statistics are 0 and 1."""
+    network = make_network("mitr", "faithful")
+    assert isinstance(network, MITR)
+    for part in network.modules():
+        if isinstance(part, Adapter):  # as after training: an adapter says something
+            nn.init.normal_(part.up.weight)
+    batch = make_batch(12, steps=(5, 9, 7))
+    sequences = [
+        published_streams(network.streams[m], network.encoders[m](value, valid))  # type: ignore[arg-type]
+        for m, (value, valid) in enumerate(zip(batch.values, batch.valid, strict=True))
+    ]
+    text, voice, face = (sequence.mean(2) for sequence in sequences)
+    fusion, start = network.fusion, torch.tensor([0.0, 1.0] * 10)  # sine and cosine of position 0
+    assert isinstance(fusion, TokenFusion)
+    own = []
+    for branch_, x in ((fusion.voice, voice), (fusion.face, face)):
+        own.append(x + branch_.layer((x + start + text).unsqueeze(1)).squeeze(1))
+    fused = torch.zeros_like(text)
+    for branch_, x, other in ((fusion.voice, *own), (fusion.face, *own[::-1])):
+        cross = branch_.cross_adapter
+        key = cross.other_norm(other).unsqueeze(1)
+        answer = cross.attention(cross.own_norm(x).unsqueeze(1), key, key)[0].squeeze(1)
+        adapted = [branch_.own_adapter[1], cross.adapter]
+        inputs = [branch_.own_adapter[0](x), answer]
+        small = [a.up(a.down(i).relu()) for a, i in zip(adapted, inputs, strict=True)]  # type: ignore[operator, union-attr]
+        fused = fused + x + branch_.perceptron(x) + small[0] + cross.scale * small[1]
+    view = network(batch)
+    torch.testing.assert_close(view.fused, fused, atol=1e-5, rtol=1e-5)
+    expected = network.head[3](network.head[0](fused).relu()).squeeze(-1)
+    torch.testing.assert_close(view.prediction, expected, atol=1e-5, rtol=1e-5)
+
+
+def published_streams(network: TemporalStreams, sequence: Tensor) -> Tensor:
+    """``(B, T, inputs) -> (B, channels of all blocks, T)`` with the flip of channels."""
+
+    def convolve(part: CausalConvolution, x: Tensor, dilation: int) -> Tensor:
+        own = part.convolution
+        reach = dilation * (own.kernel_size[0] - 1)
+        padded = torch.cat([x.new_zeros(*x.shape[:2], reach), x], 2)
+        out = nn.functional.conv1d(padded, own.weight, own.bias, dilation=dilation)
+        return (out / (1 + 1e-5) ** 0.5).relu()
+
+    columns = sequence.transpose(1, 2)
+    ahead, back = (
+        convolve(network.enter, columns, 1),
+        convolve(network.enter_backward, columns.flip(1), 1),
+    )
+    found = []
+    for block, dilation in zip(network.blocks, (1, 2, 4, 8), strict=True):
+        assert isinstance(block, DilatedGate)
+        ahead, back = (
+            x
+            + block.mix(
+                torch.tanh(convolve(block.content, x, dilation))
+                * torch.sigmoid(convolve(block.gate, x, dilation))
+            )
+            for x in (ahead, back)
+        )
+        found.append(ahead + back)
+    return torch.cat(found, 1)
+
+
 # Sizes of the public code, counted by hand from the paper's description.
 def linear(inputs: int, outputs: int) -> int:
     return (inputs + 1) * outputs

@@ -134,6 +134,55 @@ def test_the_published_form_refuses_sequences_that_are_not_aligned() -> None:
         family("sati", "faithful")(make_batch(steps=(5, 9, 7)))
 
 
+def test_the_published_forward_pass_step_by_step() -> None:
+    """From the description alone, time-major as the public code, with our weights."""
+    network, batch = family("sati", "faithful"), make_batch(12)
+    text, voice, face = (value.transpose(0, 1) for value in batch.values)
+    features = [published_features(network, m, x) for m, x in enumerate((text, voice, face))]
+    private = [torch.sigmoid(p(x)) for p, x in zip(network.private, features, strict=True)]
+    shared = [torch.sigmoid(network.shared(x)) for x in features]
+    place = torch.from_numpy(positions(len(text), 16)).float().unsqueeze(1)
+    asking, *others = (x + place for x in private)
+    answers = []
+    for ask, other, code in zip(
+        (network.ask_voice, network.ask_face), others, shared[1:], strict=True
+    ):
+        weights = ask.attention.in_proj_weight.detach().chunk(3)
+        query, key, value = (
+            (x @ w.T).unflatten(-1, (2, 8)).permute(1, 2, 0, 3)
+            for x, w in zip((asking, other, other), weights, strict=True)
+        )
+        heads = torch.softmax(query @ key.mT / 8**0.5, -1) @ value
+        answer = ask.attention.out_proj(heads.permute(2, 0, 1, 3).flatten(2))
+        joint = F.normalize(
+            (ask.gate.left(code) * ask.gate.right(shared[0])).unflatten(-1, (-1, 2)).sum(-1), dim=-1
+        )
+        opened = (torch.tanh(network.ask_voice.gate.out(joint)) > 0).float()
+        answers.append(ask.norm(opened * answer + asking))
+    mixed = network.mix(torch.cat(answers, -1).transpose(0, 1)).mean(1)
+    expected = network.head[2](F.relu(network.hidden(mixed))).squeeze(-1)
+    torch.testing.assert_close(network(batch).prediction, expected, atol=1e-5, rtol=1e-5)
+
+
+def published_features(network: RTILFamily, m: int, values: Tensor) -> Tensor:
+    encoder = network.encoders[m]
+    assert isinstance(encoder.project, nn.Sequential)
+    if m > 0:
+        assert isinstance(encoder.layer, nn.TransformerEncoderLayer)
+        values = encoder.layer(values.transpose(0, 1)).transpose(0, 1)
+    return F.layer_norm(
+        F.relu(encoder.project[0](values)),
+        (16,),
+        encoder.project[2].weight,
+        encoder.project[2].bias,
+    )
+
+
+def positions(steps: int, width: int) -> np.ndarray:
+    angle = np.arange(steps)[:, None] / 10_000 ** (np.arange(0, width, 2) / width)
+    return np.stack([np.sin(angle), np.cos(angle)], -1).reshape(steps, width)
+
+
 # The gate.
 
 
