@@ -69,7 +69,7 @@ def moments_of(stream: Stream) -> Moments:
     total = np.zeros(stream.width)
     count = np.zeros(stream.width)
     for values, number in _blocks(stream):
-        total += np.where(number, values, 0).sum((0, 1))
+        total += values.sum((0, 1))
         count += number.sum((0, 1))
     mean = total / np.maximum(count, 1)
     squares = np.zeros(stream.width)
@@ -95,7 +95,7 @@ def by_utterance(stream: Stream) -> Stream:
     made = np.zeros_like(stream.values)
     for start, (values, number) in zip(_starts(stream), _blocks(stream), strict=True):
         count = np.maximum(number.sum(1, keepdims=True), 1)
-        mean = np.where(number, values, 0).sum(1, keepdims=True) / count
+        mean = values.sum(1, keepdims=True) / count
         spread = np.where(number, values - mean, 0)
         deviation = np.sqrt(np.square(spread).sum(1, keepdims=True) / count)
         made[start : start + BLOCK] = spread / np.where(deviation > CONSTANT, deviation, 1.0)
@@ -112,7 +112,7 @@ def _starts(stream: Stream) -> range:
 
 
 def _blocks(stream: Stream) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Samples in blocks, ``(n, T, D) float64``, and which of the values are known numbers."""
+    """Samples in blocks, ``(n, T, D) float64``, and which values are known numbers; others are 0."""
     for start in _starts(stream):
         values = stream.values[start : start + BLOCK].astype(np.float64)
         number = stream.known[start : start + BLOCK, :, None] & np.isfinite(values)

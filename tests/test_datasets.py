@@ -372,7 +372,17 @@ def test_a_damaged_conversion_is_told(tmp_path: Path, file: str) -> None:
     datasets_stored.save(parse(write_pickle(tmp_path / "a.pkl", mmsa())), out)
     content = (out / file).read_bytes()
     (out / file).write_bytes(content[: len(content) // 2])
-    with pytest.raises(CorpusError, match="converted"):
+    with pytest.raises(CorpusError, match=r"converted|SHA-256"):
+        read(out)
+
+
+def test_a_changed_number_in_a_conversion_is_told(tmp_path: Path) -> None:
+    out = tmp_path / "converted"
+    datasets_stored.save(parse(write_pickle(tmp_path / "a.pkl", mmsa())), out)
+    content = bytearray((out / "data.safetensors").read_bytes())
+    content[-1] ^= 1
+    (out / "data.safetensors").write_bytes(content)
+    with pytest.raises(CorpusError, match="SHA-256"):
         read(out)
 
 

@@ -196,6 +196,11 @@ def test_a_written_program_of_this_form_is_an_array(tmp_path: Path) -> None:
         # records and dates
         _array_program(b"K\x01\x85", NATIVE + b"\x89C\x08" + bytes(8), b"X\x02\x00\x00\x00M8"),
         _array_program(b"K\x01\x85", NATIVE + b"\x89C\x08" + bytes(8), b"X\x05\x00\x00\x00f4,f4"),
+        _array_program(b"K\x02\x85", NATIVE.replace(b"NNN", b"N}N") + b"\x89C\x08" + bytes(8)),
+        # something else in the place of an array
+        _array_program(b"K\x02\x85", NATIVE + b"\x89C\x08" + bytes(8)).replace(
+            b"cnumpy\nndarray\n", b"c__builtin__\nset\n"
+        ),
         # memory by the gigabyte out of a few bytes
         b"\x80\x02cnumpy\nndarray\n\x8a\x06\xff\xff\xff\xff\xff\x00\x85\x85R.",
         b"\x80\x02c__builtin__\nbytes\n\x8a\x06\xff\xff\xff\xff\xff\x00\x85R.",
