@@ -10,9 +10,10 @@ from torch import Tensor
 
 from features.errors import FeatureError
 from model import text
-from model.splits import Split, Stream, tokens_of
+from model.batches import sequence_batch
+from model.splits import MODALITIES, Split, tokens_of
 from model.text_states import TextStates
-from model.views import SequenceBatch, Tensors, Widths, batch_of, three
+from model.views import SequenceBatch, Tensors, Widths
 
 BERT_UNKNOWN: Final = 100  # the id of [UNK] in bert-base-uncased, which gte-small and MiniLM share
 
@@ -45,26 +46,33 @@ def network_input(
     """The samples as a batch, and the steps that are known (``(B, T) bool`` of each modality).
 
     ``states (B, N, D)`` are the text encoder's for :func:`text_tokens`; without them text is the
-    split's features, or missing. ``widths`` are the network's, for modalities that are missing.
-    A fixed token is known only where some word is. Raises :class:`FeatureError` for states that
-    do not fit the tokens and for a split of words only.
+    split's features, or missing. A lost token is there and not known, so that what it was can be
+    asked for; [CLS] and [SEP] are known where some word is. ``widths`` are the network's, for
+    modalities that are missing. Raises :class:`FeatureError` for states that do not fit the tokens
+    and for a split of words only.
     """
-    parts = [_words(split, states), _part(split.audio), _part(split.vision)]
-    if all(part is None for part in parts):
-        raise FeatureError("the split has words only; tokenise and encode them first")
-    shown = [None if part is None else (part[0], part[1]) for part in parts]
-    own = widths or three_widths(shown)
-    batch = batch_of(shown, own)
-    known = three(
-        torch.zeros_like(valid) if part is None else part[2]
-        for part, valid in zip(parts, batch.valid, strict=True)
-    )
-    return batch, known
+    own = widths or _widths(split, states)
+    rows = np.arange(len(split))
+    if states is None:
+        return sequence_batch(split, rows, own)
+    tokens = split.text.tokens if split.text is not None else None
+    if tokens is None or states.shape[:2] != tokens.ids.shape:
+        found = "no tokens" if tokens is None else f"tokens {tokens.ids.shape}"
+        raise FeatureError(f"states {tuple(states.shape)} for {found}")
+    text_there = (states, torch.from_numpy(tokens.valid))
+    batch, (_, voice, face) = sequence_batch(split, rows, own, text_there, states.device)
+    told = (tokens.known & ~tokens.fixed).any(1, keepdims=True)
+    return batch, (torch.from_numpy(tokens.known & told).to(states.device), voice, face)
 
 
-def three_widths(parts: list[tuple[Tensor, Tensor] | None]) -> Widths:
+def _widths(split: Split, states: Tensor | None) -> Widths:
     """Columns of each modality; 1 for one that is missing."""
-    words, voice, face = (1 if part is None else part[0].shape[-1] for part in parts)
+    found = {name: stream.width for name, stream in split.streams.items()}
+    if states is not None:
+        found["text"] = states.shape[-1]
+    if not found:
+        raise FeatureError("the split has words only; tokenise and encode them first")
+    words, voice, face = (found.get(name, 1) for name in MODALITIES)
     return words, voice, face
 
 
@@ -72,25 +80,3 @@ def labels_of(split: Split, classes: int = 0) -> Tensor:
     """``(B,) float32``, or ``(B,) int64`` where the labels are classes."""
     labels = torch.from_numpy(np.ascontiguousarray(split.labels))
     return labels.long() if classes else labels
-
-
-def _words(split: Split, states: Tensor | None) -> tuple[Tensor, Tensor, Tensor] | None:
-    if states is None:
-        return _part(split.streams.get("text"))
-    tokens = split.text.tokens if split.text is not None else None
-    if tokens is None or states.shape[:2] != tokens.ids.shape:
-        found = "no tokens" if tokens is None else f"tokens {tokens.ids.shape}"
-        raise FeatureError(f"states {tuple(states.shape)} for {found}")
-    told = (tokens.known & ~tokens.fixed).any(1)
-    known = torch.from_numpy(tokens.known & told[:, None]).to(states.device)
-    return states, torch.from_numpy(tokens.valid).to(states.device), known
-
-
-def _part(stream: Stream | None) -> tuple[Tensor, Tensor, Tensor] | None:
-    if stream is None:
-        return None
-    values, valid, known = (
-        torch.from_numpy(np.ascontiguousarray(own))
-        for own in (stream.values, stream.valid, stream.known)
-    )
-    return values, valid, known

@@ -108,9 +108,17 @@ def test_words_become_states_through_an_encoder(tmp_path: Path, text_folder: Pat
         assert torch.equal(batch.valid[0], tokens.mask)
         assert bool(known[0].any()) == told
         assert known[1].any() and known[2].any()
+    half = Condition("", 0.5).apply(split)
+    assert half.text is not None and half.text.tokens is not None
+    own = half.text.tokens
+    batch, known = network_input(half, states=torch.zeros(*own.ids.shape, 384))
+    inner = torch.from_numpy(~own.fixed)
+    gone = batch.valid[0] & ~known[0]
+    assert torch.equal(gone & inner, torch.from_numpy(own.missing))
+    assert gone.any() and not gone.all()
     lost = text_tokens(Condition("", 1.0).apply(split))
-    inner = [row[1 : n - 1] for row, n in zip(lost.ids, lost.mask.sum(1), strict=True)]
-    assert all((own == 100).all() for own in inner)
+    told_words = [row[1 : n - 1] for row, n in zip(lost.ids, lost.mask.sum(1), strict=True)]
+    assert all((own == 100).all() for own in told_words)
     assert {lost.ids[0, 0].item()} == {101}
     with pytest.raises(FeatureError, match="states"):
         network_input(split, states=torch.zeros(5, 2, 384))
