@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -217,3 +218,12 @@ def test_a_device_that_is_not_there_is_named() -> None:
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path, assets: Assets) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint"):
         Predictor(tmp_path, "cpu", assets)
+
+
+def test_threads_that_another_library_took_are_given_back_before_a_batch(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.predictor.os.cpu_count", lambda: 2)
+    torch.set_num_threads(2)  # what loading a recogniser does
+    predictor.predict([make_window()], time.monotonic_ns)
+    assert torch.get_num_threads() == 1
