@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.splits import Split, Stream
+from model.splits import Split
+from model.streams import Stream
 from model.views import SequenceBatch, Tensors, Widths, batch_of, three
 
 

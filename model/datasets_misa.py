@@ -18,7 +18,8 @@ import numpy as np
 from model import pickles
 from model.corpora_text import CorpusError
 from model.datasets_mmsa import spelled
-from model.splits import TEST, TRAIN, VALID, SequenceData, Split, Stream, Text
+from model.splits import TEST, TRAIN, VALID, SequenceData, Split
+from model.streams import Stream, Text
 
 FILES: Final = {TRAIN: "train.pkl", VALID: "dev.pkl", TEST: "test.pkl"}
 EMOTIONS: Final = ("happy", "sad", "anger", "surprise", "disgust", "fear")  # of CMU-MOSEI

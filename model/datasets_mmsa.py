@@ -22,18 +22,8 @@ import numpy as np
 
 from model import pickles
 from model.corpora_text import CorpusError
-from model.splits import (
-    TEST,
-    TRAIN,
-    VALID,
-    SequenceData,
-    Split,
-    Stream,
-    Text,
-    Tokens,
-    observed,
-    tokens_of,
-)
+from model.splits import TEST, TRAIN, VALID, SequenceData, Split
+from model.streams import Stream, Text, Tokens, observed, tokens_of
 
 SPLITS: Final = (TRAIN, VALID, TEST)
 LABELS: Final = "regression_labels"

@@ -13,7 +13,8 @@ from features.text import plain
 from model import corpora_text
 from model.corpora_text import MOSI_FILE, CorpusError, rows
 from model.features_cache import load_arrays
-from model.splits import TEST, TRAIN, VALID, SequenceData, Split, Stream, Text, observed
+from model.splits import TEST, TRAIN, VALID, SequenceData, Split
+from model.streams import Stream, Text, observed
 
 UTTERANCES_FILE: Final = "mosi/mosi_utterance_features.npz"
 ALIGNED_FILES: Final = {

@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from model.corpora_text import CorpusError
-from model.splits import SequenceData, Split, Stream, Text, Tokens
+from model.splits import SequenceData, Split
+from model.streams import Stream, Text, Tokens
 
 ARRAYS: Final = "data.safetensors"
 MANIFEST: Final = "data.json"

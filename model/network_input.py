@@ -11,7 +11,8 @@ from torch import Tensor
 from features.errors import FeatureError
 from model import text
 from model.batches import sequence_batch
-from model.splits import MODALITIES, Split, tokens_of
+from model.splits import MODALITIES, Split
+from model.streams import tokens_of
 from model.text_states import TextStates
 from model.views import SequenceBatch, Tensors, Widths
 

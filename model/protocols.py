@@ -34,7 +34,8 @@ import numpy as np
 
 from features.errors import TonalityError
 from model.metrics import auilc
-from model.splits import MODALITIES, SequenceData, Split, Stream, Tokens
+from model.splits import MODALITIES, SequenceData, Split
+from model.streams import Stream, Tokens
 
 SEEDS_A: Final = (111, 1111, 11111)  # of text, audio and vision, in all published runs
 SEED_B: Final = 1111

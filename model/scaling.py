@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from model.splits import TRAIN, Moments, SequenceData, Split, Stream
+from model.splits import TRAIN, Moments, SequenceData, Split
+from model.streams import Stream
 
 Scaling = Literal["none", "train", "utterance"]
 SCALINGS: Final[tuple[Scaling, ...]] = ("none", "train", "utterance")

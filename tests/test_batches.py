@@ -8,7 +8,8 @@ import torch
 
 from features.errors import FeatureError
 from model.batches import sequence_batch
-from model.splits import Split, Stream, Text
+from model.splits import Split
+from model.streams import Stream, Text
 from tests.made_sequences import make_network
 
 ROWS = np.array([2, 0])

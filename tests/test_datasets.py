@@ -18,7 +18,8 @@ from model import datasets, datasets_misa, datasets_plain, datasets_stored
 from model.corpora_text import CorpusError
 from model.datasets import parse, read
 from model.pickles import RefusedError
-from model.splits import SequenceData, Split, Stream, Tokens, lengths_of, observed, tokens_of
+from model.splits import SequenceData, Split
+from model.streams import Stream, Tokens, lengths_of, observed, tokens_of
 from tests.research_files import (
     CLS,
     SEP,

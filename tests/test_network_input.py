@@ -20,7 +20,8 @@ from model.mitr import MITR, mitr_config
 from model.network_input import labels_of, network_input, text_tokens, tokenised
 from model.protocols import Condition, protocol
 from model.rtil_family import RTILFamily
-from model.splits import SequenceData, Split, Stream, Text
+from model.splits import SequenceData, Split
+from model.streams import Stream, Text
 from model.text import TextEncoder
 from model.views import SequenceNetwork, Widths
 from tests.research_files import mmsa, write_misa, write_pickle

@@ -25,7 +25,8 @@ from model.protocols import (
     subsets,
     training_b,
 )
-from model.splits import SequenceData, Split, Stream, Text, Tokens, tokens_of
+from model.splits import SequenceData, Split
+from model.streams import Stream, Text, Tokens, tokens_of
 
 SIZE, WORDS, UNK = 60, 12, 100
 
