@@ -1,0 +1,105 @@
+"""Judges a research checkpoint under a protocol of missing data: metrics by condition, and a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+import torch
+
+from features.errors import FeatureError
+from model.metrics import suited
+from model.protocols import protocol
+from model.research_checkpoint import ResearchCheckpoint
+from model.research_inputs import Inputs, LabelScale, scaled_for
+from model.splits import TEST, SequenceData
+from model.text_states import TextStates
+from model.training import predict
+
+EVERY_RATE = "one model at every rate; the publications train one for each"
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics of one checkpoint under one protocol.
+
+    ``summary``: the area over the rates (AUILC) under A, the mean over the conditions otherwise.
+    """
+
+    protocol: str
+    data: str
+    split: str
+    samples: int
+    conditions: dict[str, dict[str, float]]
+    summary_is: str
+    summary: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+def evaluate(
+    checkpoint: ResearchCheckpoint,
+    data: SequenceData,
+    name: str,
+    encoder: TextStates | None = None,
+    device: torch.device | str = "cpu",
+    split: str = TEST,
+    advance: Callable[[int], None] = lambda conditions: None,
+) -> Evaluation:
+    """Run a protocol (one of :data:`model.protocols.PROTOCOLS`) on a split of unscaled data.
+
+    ``encoder`` is needed where the checkpoint's text was encoded. Raises :class:`FeatureError` for
+    data that do not suit the checkpoint, :class:`model.protocols.ProtocolError` for unknown names.
+    """
+    data = _only(data, split)
+    _check(checkpoint, data, encoder)
+    manifest = checkpoint.manifest
+    widths, network = manifest.config.widths, checkpoint.network.to(device)
+    inputs = Inputs(scaled_for(data, manifest.plan, checkpoint.moments), encoder)
+    own, plan = inputs.data.splits[split], protocol(name, inputs.data)
+    scale = LabelScale(data.low, data.high, data.classes)
+    results = {}
+    for condition in plan.conditions:
+        seen = inputs.see(condition.apply(own), widths)
+        predicted = predict(network, seen, manifest.plan.batch, device)
+        found = scale.labels(predicted.numpy())
+        results[condition.name] = suited(found, own.labels, data.low, data.high, data.classes)
+        advance(1)
+    return Evaluation(
+        protocol=name,
+        data=data.name,
+        split=split,
+        samples=len(own),
+        conditions=results,
+        summary_is="AUILC" if name == "A" else "mean",
+        summary=plan.summary(list(results.values())),
+        notes=(*data.notes, *((EVERY_RATE,) if plan.one_model_each else ())),
+    )
+
+
+def _only(data: SequenceData, split: str) -> SequenceData:
+    if split not in data.splits or not len(data.splits[split]):
+        raise FeatureError(f"{data.name} has no '{split}' split; it has {', '.join(data.splits)}")
+    return replace(data, splits={split: data.splits[split]})
+
+
+def _check(checkpoint: ResearchCheckpoint, data: SequenceData, encoder: TextStates | None) -> None:
+    manifest = checkpoint.manifest
+    labels = (data.low, data.high, data.classes)
+    if labels != (manifest.low, manifest.high, manifest.classes):
+        raise FeatureError(
+            f"labels {labels} do not suit a network for "
+            f"{(manifest.low, manifest.high, manifest.classes)} (lowest, highest, classes)"
+        )
+    if bool(manifest.text_encoder) != (encoder is not None):
+        needed = manifest.text_encoder or "no text encoder"
+        raise FeatureError(f"the checkpoint was trained with {needed}; evaluate it with the same")
+    for modality, width in data.widths.items():
+        moments = checkpoint.moments.get(modality)
+        if moments is not None and len(moments.mean) != width:
+            raise FeatureError(
+                f"{modality} of {data.name} has {width} features; "
+                f"the network was trained with {len(moments.mean)}"
+            )
+    strange = set(data.modalities) - set(manifest.modalities)
+    if strange:
+        raise FeatureError(f"the network never learned {', '.join(sorted(strange))} of {data.name}")

@@ -1,0 +1,169 @@
+"""A research model as a folder: ``model.safetensors`` and ``checkpoint.json``, nothing executable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from features.errors import CheckpointError
+from model.family_parts import FamilyConfig
+from model.mitr import MITRConfig
+from model.presets import NetworkConfig, ResearchNetwork, TrainingPlan, network_of
+from model.splits import Moments
+
+FORMAT: Final = 1
+WEIGHTS: Final = "model.safetensors"
+MANIFEST: Final = "checkpoint.json"
+TEXT_ENCODER: Final = "gte-small"
+
+
+class ResearchManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``checkpoint.json`` says.
+
+    Attributes:
+        plan: preset, variant and all settings of the training.
+        family, mitr: the network's configuration; one of them is null.
+        text_encoder: the frozen encoder whose states are the text; empty for the file's own features.
+        low, high, classes: of the labels, as in :class:`model.splits.SequenceData`.
+        metrics: of the selected epoch by split; ``test`` with complete data.
+        data_sha256: over the content of each split.
+    """
+
+    format: int = FORMAT
+    kind: str = "research"
+    plan: TrainingPlan
+    seed: int
+    best_epoch: int
+    family: FamilyConfig | None = None
+    mitr: MITRConfig | None = None
+    text_encoder: str = ""
+    data: str
+    low: float
+    high: float
+    classes: int = 0
+    modalities: tuple[str, ...] = ()
+    metrics: dict[str, dict[str, float]] = {}
+    data_sha256: dict[str, str] = {}
+    weights_sha256: str = ""
+    key: str = ""
+    code_version: str = ""
+    created: str = ""
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The network's configuration. Raises :class:`CheckpointError` where there is none."""
+        found = self.family or self.mitr
+        if found is None:
+            raise CheckpointError("a checkpoint without the configuration of a network")
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResearchCheckpoint:
+    """A trained network with what its training knew; ``moments`` are what features are scaled by."""
+
+    network: ResearchNetwork
+    manifest: ResearchManifest
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write both files, each at once; the manifest comes last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = save(self._tensors())
+        manifest = msgspec.structs.replace(
+            self.manifest,
+            weights_sha256=hashlib.sha256(weights).hexdigest(),
+            code_version=metadata.version("tonality"),
+            created=self.manifest.created or datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        _replace(folder / WEIGHTS, weights)
+        _replace(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+    def _tensors(self) -> dict[str, Tensor]:
+        own = self.network.state_dict()
+        tensors = {f"network.{k}": v.detach().cpu().clone().contiguous() for k, v in own.items()}
+        for name, moments in self.moments.items():
+            tensors[f"moments.{name}.mean"] = torch.from_numpy(moments.mean.copy())
+            tensors[f"moments.{name}.deviation"] = torch.from_numpy(moments.deviation.copy())
+        return tensors
+
+    @classmethod
+    def load(cls, folder: Path) -> ResearchCheckpoint:
+        """Read a folder that :meth:`save` wrote; the network comes in evaluation mode.
+
+        Raises :class:`CheckpointError` where a file is missing, damaged, of another format, or does
+        not fit the network.
+        """
+        manifest = read_manifest(folder)
+        tensors = _read_tensors(folder / WEIGHTS, manifest.weights_sha256)
+        network = network_of(manifest.config).eval()
+        try:
+            network.load_state_dict(_under(tensors, "network."))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"{folder} does not fit the network: {reason}") from error
+        return cls(network, manifest, _moments(folder, _under(tensors, "moments.")))
+
+
+def read_manifest(folder: Path) -> ResearchManifest:
+    """The manifest alone; raises :class:`CheckpointError`."""
+    path = folder / MANIFEST
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=ResearchManifest)
+    except OSError as error:
+        raise CheckpointError(f"no checkpoint in {folder}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise CheckpointError(
+            f"{path} is not a research checkpoint, or damaged: {error}"
+        ) from error
+    if manifest.format != FORMAT or manifest.kind != "research":
+        raise CheckpointError(
+            f"{path} is a '{manifest.kind}' checkpoint of format {manifest.format}; "
+            f"this reads 'research' of {FORMAT}"
+        )
+    return manifest
+
+
+def _moments(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Moments]:
+    found = {}
+    for name in {key.split(".")[0] for key in tensors}:
+        mean, deviation = tensors.get(f"{name}.mean"), tensors.get(f"{name}.deviation")
+        if mean is None or deviation is None:
+            raise CheckpointError(f"{folder} has half of the moments of {name}")
+        found[name] = Moments(mean.numpy(), deviation.numpy())
+    return found
+
+
+def _read_tensors(path: Path, expected: str) -> dict[str, Tensor]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected:
+        raise CheckpointError(f"{path} has SHA-256 {actual}, {MANIFEST} says {expected}")
+    try:
+        return dict(load(content))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_suffix(path.suffix + ".part")
+    partial.write_bytes(content)
+    partial.replace(path)

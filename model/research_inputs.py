@@ -1,0 +1,228 @@
+"""Splits of research data as networks take them: texts encoded once, parts lost as a plan says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from features.errors import FeatureError
+from model import text
+from model.network_input import labels_of, network_input, text_tokens, tokenised
+from model.presets import TrainingPlan
+from model.protocols import SEEDS_A, Condition, Damage, training_b
+from model.scaling import scaled
+from model.splits import MODALITIES, Moments, SequenceData, Split
+from model.streams import Text
+from model.text_states import TextStates
+from model.views import SequenceBatch, Tensors, Widths, three
+
+ENCODED: Final = 64  # texts that are encoded at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Samples, and which of their steps a network is shown."""
+
+    batch: SequenceBatch
+    known: Tensors
+
+    def select(self, rows: Tensor, device: torch.device) -> Seen:
+        """The samples of some rows on a device."""
+        known = three(mask[rows].to(device) for mask in self.known)
+        return Seen(self.batch.select(rows).to(device), known)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScale:
+    """Labels ``low..high`` or classes, and the targets of a network: -3..3, or -1..1 as they are."""
+
+    low: float
+    high: float
+    classes: int = 0
+
+    def targets(self, split: Split) -> Tensor:
+        """``(N,) float32`` on the network's scale, or ``(N,) int64``."""
+        labels = labels_of(split, self.classes)
+        return labels if self._same else (labels - self.low) * self._slope - 3.0
+
+    def labels(self, predictions: np.ndarray) -> np.ndarray:
+        """``(N,)`` or logits ``(N, K)`` to what the labels are."""
+        if self.classes:
+            return np.asarray(predictions.argmax(1))
+        return predictions if self._same else (predictions + 3.0) / self._slope + self.low
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a network has to give for a sample."""
+        return self.classes or 1
+
+    @property
+    def _same(self) -> bool:
+        return bool(self.classes) or (self.low, self.high) in ((-1.0, 1.0), (-3.0, 3.0))
+
+    @property
+    def _slope(self) -> float:
+        return 6.0 / (self.high - self.low)
+
+
+def scaled_for(
+    data: SequenceData, plan: TrainingPlan, moments: Mapping[str, Moments] | None = None
+) -> SequenceData:
+    """The data on the plan's scale.
+
+    Samples of a single step cannot be scaled within themselves: they would all become zero. They are
+    scaled by the training split.
+    """
+    single = all(
+        stream.values.shape[1] == 1
+        for split in data.splits.values()
+        for stream in split.streams.values()
+    )
+    scaling = "train" if plan.scaling == "utterance" and single else plan.scaling
+    return scaled(data, scaling, moments)
+
+
+def wants_encoder(data: SequenceData, choice: str) -> bool:
+    """Whether texts are to be encoded; Chinese words, which the encoder does not know, are not.
+
+    Raises :class:`FeatureError` for a choice that the data cannot fulfil.
+    """
+    split = next(iter(data.splits.values()))
+    own = split.text
+    words = own is not None and (own.raw is not None or own.tokens is not None)
+    features = own is not None and own.features is not None
+    if (choice == "encoder" and not words) or (choice == "features" and own and not features):
+        wanted = "words or ids" if choice == "encoder" else "text features"
+        raise FeatureError(f"{data.name} has no {wanted}; choose the other source of text")
+    if choice != "auto":
+        return choice == "encoder"
+    return words and not (features and own is not None and _chinese(own))
+
+
+def _chinese(own: Text) -> bool:
+    return any("\u4e00" <= letter <= "\u9fff" for letter in "".join((own.raw or ())[:50]))
+
+
+class Inputs:
+    """Makes inputs of one data set; what an encoder says of texts is kept in memory.
+
+    Attributes:
+        data: the data set, scaled, its words as tokens where they are encoded.
+        encoder: of the text, or None where text is the file's own features.
+    """
+
+    def __init__(self, data: SequenceData, encoder: TextStates | None) -> None:
+        self.data = data if encoder is None else _with_tokens(data, encoder)
+        self.encoder = encoder
+        self._device = _device_of(encoder)
+        self._kept: dict[str, Seen] = {}
+
+    @property
+    def widths(self) -> Widths:
+        """Columns of each modality; 1 where the data set has none."""
+        found = dict(self.data.widths)
+        if self.encoder is not None:
+            found["text"] = self.encoder.width
+        words, voice, face = (found.get(name, 1) for name in MODALITIES)
+        return words, voice, face
+
+    def complete(self, name: str) -> Seen:
+        """A split as it is."""
+        if name not in self._kept:
+            self._kept[name] = self.see(self.data.splits[name])
+        return self._kept[name]
+
+    def lost(self, name: str, plan: TrainingPlan, seed: int, draw: int) -> Seen:
+        """A split with parts lost as the plan has it, the same for the same draw."""
+        key = f"{name} {seed} {draw}"
+        if key not in self._kept:
+            split = self.data.splits[name]
+            self._kept[key] = self.see(damage(split, plan, seed, draw).apply(split))
+        return self._kept[key]
+
+    def see(self, split: Split, widths: Widths | None = None) -> Seen:
+        """Samples as a network of these widths takes them; those of :attr:`data` by default."""
+        encoded = self.encoder is not None and split.text is not None
+        states = self._states(split) if encoded else None
+        return Seen(*network_input(split, widths or self.widths, states))
+
+    @torch.no_grad()
+    def _states(self, split: Split) -> Tensor:
+        assert self.encoder is not None
+        tokens = text_tokens(split)
+        states = torch.zeros(*tokens.ids.shape, self.encoder.width)
+        order = tokens.mask.sum(1).argsort(stable=True)
+        for rows in blocks(order, ENCODED):
+            part = text.Tokens(tokens.ids[rows], tokens.mask[rows])
+            longest = max(1, int((part.mask * torch.arange(1, part.mask.shape[1] + 1)).max()))
+            cut = text.Tokens(part.ids[:, :longest], part.mask[:, :longest]).to(self._device)
+            found = self.encoder(cut.ids, cut.mask).float().cpu()
+            states[rows, :longest] = found.masked_fill(~part.mask[:, :longest, None], 0.0)
+        return states
+
+
+def _device_of(encoder: object) -> torch.device:
+    if isinstance(encoder, torch.nn.Module):
+        return next(encoder.parameters()).device
+    return torch.device("cpu")
+
+
+def blocks(rows: Tensor, size: int) -> list[Tensor]:
+    """Rows in pieces of ``size``; the last one may be smaller."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _with_tokens(data: SequenceData, encoder: TextStates) -> SequenceData:
+    splits = {
+        name: split if split.text is None or split.text.tokens else tokenised(split, encoder)
+        for name, split in data.splits.items()
+    }
+    return replace(data, splits=splits)
+
+
+def damage(split: Split, plan: TrainingPlan, seed: int, draw: int) -> Damage:
+    """What a plan takes away. The published training draws the same masks for every seed."""
+    if plan.losing == "mixed":
+        return training_b(split, seed, draw)
+    if plan.losing == "subsets":
+        return _subsets(split, seed, draw)
+    chance = np.random.default_rng([seed, draw])
+    drawn = tuple(chance.integers(2**31, size=3).tolist())
+    seeds = SEEDS_A if plan.draws == 1 else (drawn[0], drawn[1], drawn[2])
+    return Condition("training", plan.rate, seeds).draw(split)
+
+
+def _subsets(split: Split, seed: int, draw: int) -> Damage:
+    """Each sample keeps a random part of its modalities, at least one."""
+    chance = np.random.default_rng([seed, draw])
+    present = split.present
+    kept = present & (chance.random(present.shape) < 0.5)
+    none = ~kept.any(1)
+    kept[none] = present[none]
+    sequences = (split.text.sequence if split.text else None, split.audio, split.vision)
+    known = {
+        name: sequence.valid & kept[:, m : m + 1]
+        for m, (name, sequence) in enumerate(zip(MODALITIES, sequences, strict=True))
+        if sequence is not None
+    }
+    return Damage(known)
+
+
+def fingerprint(split: Split) -> str:
+    """SHA-256 over the labels, words, ids and features of a split."""
+    found = hashlib.sha256(split.labels.tobytes())
+    if split.text is not None:
+        found.update("\n".join(split.text.raw or ()).encode())
+        if split.text.tokens is not None:
+            found.update(split.text.tokens.ids.tobytes())
+    for name, stream in sorted(split.streams.items()):
+        found.update(f"{name} {stream.values.shape}".encode())
+        found.update(np.ascontiguousarray(stream.values).tobytes())
+        found.update(np.ascontiguousarray(stream.known).tobytes())
+    return found.hexdigest()
