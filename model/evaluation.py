@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import msgspec
 import torch
 
 from features.errors import FeatureError
-from model.metrics import suited
+from model.metrics import Spread, over_seeds, suited
 from model.protocols import protocol
 from model.research_checkpoint import ResearchCheckpoint
 from model.research_inputs import Inputs, LabelScale, scaled_for
@@ -103,3 +103,35 @@ def _check(checkpoint: ResearchCheckpoint, data: SequenceData, encoder: TextStat
     strange = set(data.modalities) - set(manifest.modalities)
     if strange:
         raise FeatureError(f"the network never learned {', '.join(sorted(strange))} of {data.name}")
+
+
+class SeedsEvaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean and deviation of several seeds' metrics under one protocol."""
+
+    protocol: str
+    data: str
+    split: str
+    samples: int
+    seeds: tuple[int, ...]
+    conditions: dict[str, dict[str, Spread]]
+    summary_is: str
+    summary: dict[str, Spread]
+    notes: tuple[str, ...] = ()
+
+
+def over_evaluations(found: Sequence[Evaluation], seeds: Sequence[int]) -> SeedsEvaluation:
+    """Evaluations of one protocol on the same data, one for each seed, put together."""
+    first = found[0]
+    return SeedsEvaluation(
+        protocol=first.protocol,
+        data=first.data,
+        split=first.split,
+        samples=first.samples,
+        seeds=tuple(seeds),
+        conditions={
+            name: over_seeds([own.conditions[name] for own in found]) for name in first.conditions
+        },
+        summary_is=first.summary_is,
+        summary=over_seeds([own.summary for own in found]),
+        notes=first.notes,
+    )
