@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dashboard import models_cli
+from dashboard import models_cli, research_cli
 from dashboard.readiness import models_for
 from features.errors import TonalityError
 
@@ -299,6 +299,9 @@ def _json(value: object) -> str:
 def complain(error: TonalityError | str) -> None:
     """One line on stderr, without a traceback."""
     sys.stderr.write(f"tonality: {error}\n")
+
+
+research_cli.mount(app)
 
 
 def main() -> None:
