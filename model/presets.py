@@ -46,7 +46,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
         text: ``encoder`` (frozen gte-small on words or ids), ``features`` (the file's own), or
             ``auto``: the encoder where there are words or ids.
         scheme: ``complete``: as the data are; ``masked``: with parts lost; ``distilled``: both, as
-            teacher and student.
+            teacher and student, for any preset.
         losing: what ``masked`` and ``distilled`` lose: each step at ``rate``; ``mixed``, at a rate of
             each sample's own for half of them; ``subsets``, whole modalities of a sample.
         draws: how many masks are drawn; the epochs take them in turn.
@@ -95,9 +95,13 @@ def training_plan(preset: str, variant: str = "intended", **changes: Any) -> Tra
         raise TonalityError(f"no variant '{variant}'; there are {' and '.join(VARIANTS)}")
     plan = _mitr(variant) if preset == "mitr" else _family(preset, variant)
     try:
-        return msgspec.convert(msgspec.to_builtins(plan) | changes, TrainingPlan)
+        changed = msgspec.convert(msgspec.to_builtins(plan) | changes, TrainingPlan)
     except msgspec.ValidationError as error:
         raise TonalityError(f"this plan cannot be: {error}") from error
+    if changed.scheme == "distilled" and changed.distillation is None:
+        weights = distillation_weights(variant)
+        changed = msgspec.structs.replace(changed, distillation=weights)
+    return changed
 
 
 def _family(preset: str, variant: str) -> TrainingPlan:

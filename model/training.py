@@ -72,8 +72,10 @@ class Trainer:
             self.network.compile()
 
     def _wrapped(self) -> nn.Module:
-        if self.plan.distillation is None or self.plan.scheme != "distilled":
+        if self.plan.scheme != "distilled":
             return self.network
+        if self.plan.distillation is None:
+            raise FeatureError("a distilled training needs the weights of its losses")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + 1)
             return Distillation(cast(SequenceNetwork, self.network), self.plan.distillation)

@@ -260,6 +260,13 @@ def test_words_are_encoded_and_lost_ones_stay_unknown(mosi: SequenceData, assets
     assert inputs.complete("valid") is whole
 
 
+def test_distillation_wraps_the_other_presets_too(sequences: SequenceData, tmp_path: Path) -> None:
+    plan = small("svr", scheme="distilled", epochs=1)
+    trained = Trainer(plan, 0, made(sequences, plan), tmp_path).run()
+    parts = {name for name in trained.history[0] if name.startswith("loss_")}
+    assert {"loss_student", "loss_teacher", "loss_transfer", "loss_temporal"} <= parts
+
+
 def test_what_is_lost_is_drawn_by_seed_and_draw(mosi: SequenceData) -> None:
     split = mosi.splits["train"]
     for losing in ("rate", "mixed", "subsets"):
