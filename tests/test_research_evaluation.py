@@ -1,6 +1,6 @@
 """Research checkpoints are judged under every protocol, from code and from the command line.
 
-Run time: about 8 s.
+Run time: about 15 s.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from model.research_inputs import LabelScale
 from model.research_runs import prepared, text_encoder, train_seed
 from model.splits import SequenceData
 from model.training import predict
-from tests.research_files import mmsa, write_aligned, write_pickle
+from tests.research_files import mmsa, write_aligned, write_misa, write_pickle
 
 SMALL = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}
 
@@ -139,6 +139,28 @@ def test_the_command_line_trains_and_judges(pickle_file: Path, tmp_path: Path) -
     table = run(app, [*judge, "--protocol", "B"])
     assert "r=0.9" in table.output
     assert "mean" in table.output
+
+
+def test_a_misa_folder_trains_from_the_command_line(tmp_path: Path) -> None:
+    from dashboard.cli import app
+
+    write_misa(tmp_path / "misa")
+    words = ["train", "rtil", "--data", str(tmp_path / "misa"), "--epochs", "1"]
+    trained = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "run")])
+    assert trained.exit_code == 0, trained.output
+    read = ResearchCheckpoint.load(tmp_path / "run" / "seed-0")
+    assert read.manifest.text_encoder == "gte-small"
+    assert read.manifest.config.widths == (384, 74, 47)
+
+
+def test_the_published_form_refuses_unaligned_sequences_in_words(tmp_path: Path) -> None:
+    from dashboard.cli import app
+
+    path = write_pickle(tmp_path / "unaligned_50.pkl", mmsa())
+    words = ["train", "rtil", "--data", str(path), "--text", "features", "--variant", "faithful"]
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "run")])
+    assert isinstance(result.exception, FeatureError)
+    assert "needs word-aligned sequences" in str(result.exception)
 
 
 @pytest.mark.parametrize(
