@@ -81,7 +81,9 @@ def train(
     batch: Annotated[int | None, typer.Option(min=2, help="Samples of a batch.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the optimiser.")] = None,
     bf16: Annotated[bool | None, typer.Option("--bf16", help="Mixed precision.")] = None,
-    compile: Annotated[bool | None, typer.Option("--compile", help="Use torch.compile.")] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="Use torch.compile; compiling takes minutes.")
+    ] = None,
     device: Device = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the arithmetic.")] = 1,
     list_presets: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,

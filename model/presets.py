@@ -54,6 +54,8 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
         first: share of the epochs before which no epoch is selected.
         patience: epochs without a better one until the end.
         changes: fields of the network's configuration that differ, for ablations.
+        bf16: forward pass and losses under autocast; weights and optimiser stay in single precision.
+        compile: by torch.compile; the first epoch takes minutes, so it is for long runs on a GPU.
     """
 
     preset: str
