@@ -10,15 +10,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from features.errors import CheckpointError
@@ -26,10 +24,16 @@ from features.spec import LIVE, Spec
 from model.calibration import Calibration
 from model.inputs import Prior
 from model.rtil import RTIL, RTILConfig
+from model.weight_files import (
+    MANIFEST,
+    WEIGHTS,
+    code_version,
+    read_tensors,
+    under,
+    write_whole,
+)
 
 FORMAT: Final = 1
-WEIGHTS: Final = "model.safetensors"
-MANIFEST: Final = "checkpoint.json"
 TEXT_ENCODER: Final = "gte-small"
 
 
@@ -83,11 +87,11 @@ class Checkpoint:
             metrics=dict(self.metrics),
             data=dict(self.data),
             settings=dict(self.settings),
-            code_version=_code_version(),
+            code_version=code_version(),
             created=self.created or datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        _replace(folder / WEIGHTS, weights)
-        _replace(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        write_whole(folder / WEIGHTS, weights)
+        write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
     def _tensors(self, dtype: torch.dtype) -> dict[str, Tensor]:
         own = self.network.state_dict()
@@ -106,12 +110,12 @@ class Checkpoint:
         not fit the network.
         """
         manifest = read_manifest(folder)
-        tensors = _read_tensors(folder / WEIGHTS, manifest.weights_sha256)
+        tensors = read_tensors(folder / WEIGHTS, manifest.weights_sha256)
         return cls(
-            network=_network(folder, manifest.config, _under(tensors, "network.")),
-            priors=_priors(folder, manifest, _under(tensors, "prior.")),
+            network=_network(folder, manifest.config, under(tensors, "network.")),
+            priors=_priors(folder, manifest, under(tensors, "prior.")),
             spec=manifest.spec,
-            text=_under(tensors, "text."),
+            text=under(tensors, "text."),
             calibration=manifest.calibration,
             trained=manifest.trained,
             metrics=manifest.metrics,
@@ -156,20 +160,6 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _read_tensors(path: Path, expected: str) -> dict[str, Tensor]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != expected:
-        raise CheckpointError(f"{path} has SHA-256 {actual}, {MANIFEST} says {expected}")
-    try:
-        return dict(load(content))
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-
-
 def _network(folder: Path, config: RTILConfig, state: Mapping[str, Tensor]) -> RTIL:
     network = RTIL(config)
     try:
@@ -191,20 +181,3 @@ def _priors(folder: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> 
             raise CheckpointError(f"{folder}: prior of '{stream.name}' is not {stream.width} wide")
         priors[stream.name] = Prior(mean.numpy(), variance.numpy(), manifest.priors[stream.name])
     return priors
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(path.suffix + ".part")
-    partial.write_bytes(content)
-    partial.replace(path)
-
-
-def _code_version() -> str:
-    try:
-        return metadata.version("tonality")
-    except metadata.PackageNotFoundError:
-        return "unknown"

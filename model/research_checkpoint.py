@@ -12,8 +12,7 @@ from typing import Final
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from features.errors import CheckpointError
@@ -21,10 +20,15 @@ from model.family_parts import FamilyConfig
 from model.mitr import MITRConfig
 from model.presets import NetworkConfig, ResearchNetwork, TrainingPlan, network_of
 from model.splits import Moments
+from model.weight_files import (
+    MANIFEST,
+    WEIGHTS,
+    read_tensors,
+    under,
+    write_whole,
+)
 
 FORMAT: Final = 1
-WEIGHTS: Final = "model.safetensors"
-MANIFEST: Final = "checkpoint.json"
 TEXT_ENCODER: Final = "gte-small"
 
 
@@ -87,8 +91,8 @@ class ResearchCheckpoint:
             code_version=metadata.version("tonality"),
             created=self.manifest.created or datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        _replace(folder / WEIGHTS, weights)
-        _replace(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        write_whole(folder / WEIGHTS, weights)
+        write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
     def _tensors(self) -> dict[str, Tensor]:
         own = self.network.state_dict()
@@ -106,14 +110,14 @@ class ResearchCheckpoint:
         not fit the network.
         """
         manifest = read_manifest(folder)
-        tensors = _read_tensors(folder / WEIGHTS, manifest.weights_sha256)
+        tensors = read_tensors(folder / WEIGHTS, manifest.weights_sha256)
         network = network_of(manifest.config).eval()
         try:
-            network.load_state_dict(_under(tensors, "network."))
+            network.load_state_dict(under(tensors, "network."))
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(f"{folder} does not fit the network: {reason}") from error
-        return cls(network, manifest, _moments(folder, _under(tensors, "moments.")))
+        return cls(network, manifest, _moments(folder, under(tensors, "moments.")))
 
 
 def read_manifest(folder: Path) -> ResearchManifest:
@@ -143,27 +147,3 @@ def _moments(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Moments]:
             raise CheckpointError(f"{folder} has half of the moments of {name}")
         found[name] = Moments(mean.numpy(), deviation.numpy())
     return found
-
-
-def _read_tensors(path: Path, expected: str) -> dict[str, Tensor]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != expected:
-        raise CheckpointError(f"{path} has SHA-256 {actual}, {MANIFEST} says {expected}")
-    try:
-        return dict(load(content))
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(path.suffix + ".part")
-    partial.write_bytes(content)
-    partial.replace(path)
