@@ -36,7 +36,16 @@ def make_preview(
         quality=sample.quality.value,
         faces=sample.faces,
         expressions=_strongest(sample),
+        pose_deg=_pose_deg(sample),
     )
+
+
+def _pose_deg(sample: FaceSample) -> tuple[float, ...]:
+    """Pitch, yaw and roll of the head in degrees."""
+    if sample.values is None:
+        return ()
+    first = len(BLENDSHAPES)
+    return tuple(np.degrees(sample.values[first : first + 3]).round(1).tolist())
 
 
 def _strongest(sample: FaceSample) -> dict[str, float]:

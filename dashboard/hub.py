@@ -187,6 +187,13 @@ class Hub:
             else:
                 self._tell(msgspec.json.encode(told))
 
+    def mark(self, session: str, participant: str, at_s: float, text: str) -> dict[str, Any]:
+        """Keep a mark at a moment of media time and tell every browser; gives its line."""
+        with self._lock:
+            line = self._timeline.mark(session, participant, at_s, text)
+            self._tell(msgspec.json.encode(line))
+            return line
+
     def forget(self, session: str) -> None:
         """Drop what is kept of a session, here and in the browsers."""
         with self._lock:

@@ -14,6 +14,7 @@ from features.samples import Word
 KEPT_S = 600.0
 MAX_POINTS = 2_400  # ten minutes at four windows a second
 MAX_WORDS = 4_000
+MAX_MARKS = 200
 MAX_PARTICIPANTS = 16
 MAX_WORKERS = 32
 
@@ -31,6 +32,7 @@ class Strip:
         self.tentative: tuple[Word, ...] = ()
         self.stable_until_s = 0.0
         self.newest_s = 0.0
+        self.marks: list[dict[str, Any]] = []
         self.preview: bytes | None = None
 
     def add_prediction(self, prediction: Prediction) -> dict[str, Any] | None:
@@ -81,6 +83,7 @@ class Strip:
             "participant": self.participant,
             "predictions": [self.points[seq] for seq in sorted(self.points)],
             "words": self._words(self.stable),
+            "marks": self.marks,
         }
 
 
@@ -134,6 +137,16 @@ class Timeline:
             self.statuses.popitem(last=False)
         return {**line, "restarted": restarted}
 
+    def mark(self, session: str, participant: str, at_s: float, text: str) -> dict[str, Any]:
+        """Keep what somebody marked at a moment of media time; gives the line for browsers."""
+        strip = self._strip(session, participant)
+        line = {
+            "type": "mark", "session": session, "participant": participant,
+            "at_s": round(at_s, 3), "text": text,
+        }  # fmt: skip
+        strip.marks = sorted([*strip.marks, line], key=lambda one: one["at_s"])[-MAX_MARKS:]
+        return line
+
     def forget(self, session: str) -> None:
         """Drop what is known of a session."""
         for key in [key for key in self.strips if key[0] == session]:
@@ -186,6 +199,7 @@ def preview_frame(preview: Preview) -> bytes:
             "faces": preview.faces,
             "landmarks": len(preview.landmarks),
             "expressions": {name: round(value, 3) for name, value in preview.expressions.items()},
+            "pose_deg": preview.pose_deg,
         }
     ).encode()
     header += b" " * (-len(header) % 4)

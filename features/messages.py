@@ -127,6 +127,7 @@ class Preview(Message, frozen=True, kw_only=True, tag="preview"):
     """A small JPEG picture and the landmarks of the followed face in it.
 
     ``landmarks (478, 2) float32`` in 0..1 of the picture, empty ``(0, 2)`` where there is no face.
+    ``pose_deg`` is the head's pitch, yaw and roll in degrees, empty where there is no face.
     """
 
     jpeg: bytes
@@ -134,6 +135,7 @@ class Preview(Message, frozen=True, kw_only=True, tag="preview"):
     quality: str
     faces: int
     expressions: dict[str, float]
+    pose_deg: tuple[float, ...] = ()
 
 
 class Lamp(msgspec.Struct, frozen=True):
