@@ -1,53 +1,84 @@
-"""One prediction as one JSON line: the same for the command line, the page and the feed."""
+"""One prediction as one JSON line: the same for the command line, the page and the feed.
+
+:class:`PredictionLine` is the one schema; what prints, streams or describes predictions asks here.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Annotated, Any, Final
 
-from features.messages import MODALITIES, Prediction
+import msgspec
 
-KEYS = (
-    "source",
-    "session",
-    "participant",
-    "seq",
-    "revision",
-    "start_s",
-    "end_s",
-    "sentiment",
-    "low",
-    "high",
-    "present",
-    "contribution",
-    "text",
-    "lag_ms",
-)
+from features.messages import MODALITIES, Prediction, Present
+
+Score = Annotated[float, msgspec.Meta(ge=-3.0, le=3.0)]
+
+
+class Contribution(msgspec.Struct, frozen=True):
+    """Change of the score when a modality is hidden; 0 where it is absent."""
+
+    text: float | None
+    voice: float | None
+    face: float | None
+
+
+class PredictionLine(msgspec.Struct, frozen=True):
+    """One prediction, as a line of ``tonality score --format jsonl`` has it.
+
+    Scores lie in -3..3 and are null where nothing was seen, heard or said; times are media seconds,
+    lags milliseconds. A later ``revision`` of the same ``seq`` of a participant replaces the earlier.
+    """
+
+    source: str
+    session: str
+    participant: str
+    seq: int
+    revision: int
+    start_s: float
+    end_s: float
+    sentiment: Score | None
+    low: Score | None
+    high: Score | None
+    present: Present
+    contribution: Contribution
+    text: str
+    lag_ms: dict[str, float]
+
+
+KEYS: Final = PredictionLine.__struct_fields__
 
 
 def prediction_line(prediction: Prediction) -> dict[str, Any]:
-    """The fields ``KEYS`` of a prediction, ready for JSON.
+    """The fields of :class:`PredictionLine`, in its order, ready for JSON.
 
-    Scores lie in -3..3 and are ``None`` where nothing was seen, heard or said; times are media
-    seconds, lags milliseconds. Rounding is for reading only: far below what the score can resolve.
+    Rounding is for reading only: far below what the score can resolve.
     """
-    return {
-        "source": prediction.source,
-        "session": prediction.session,
-        "participant": prediction.participant,
-        "seq": prediction.seq,
-        "revision": prediction.revision,
-        "start_s": round(prediction.start_s, 3),
-        "end_s": round(prediction.end_s, 3),
-        "sentiment": _score(prediction.sentiment),
-        "low": _score(prediction.low),
-        "high": _score(prediction.high),
-        "present": {name: getattr(prediction.present, name) for name in MODALITIES},
-        "contribution": {
-            name: _score(prediction.contribution.get(name, 0.0)) for name in MODALITIES
-        },
-        "text": " ".join(word.text for word in prediction.words),
-        "lag_ms": {stage: round(ms, 1) for stage, ms in prediction.lag_ms.items()},
-    }
+    line = PredictionLine(
+        source=prediction.source,
+        session=prediction.session,
+        participant=prediction.participant,
+        seq=prediction.seq,
+        revision=prediction.revision,
+        start_s=round(prediction.start_s, 3),
+        end_s=round(prediction.end_s, 3),
+        sentiment=_score(prediction.sentiment),
+        low=_score(prediction.low),
+        high=_score(prediction.high),
+        present=prediction.present,
+        contribution=Contribution(
+            *(_score(prediction.contribution.get(name, 0.0)) for name in MODALITIES)
+        ),
+        text=" ".join(word.text for word in prediction.words),
+        lag_ms={stage: round(ms, 1) for stage, ms in prediction.lag_ms.items()},
+    )
+    whole: dict[str, Any] = msgspec.to_builtins(line)
+    return whole
+
+
+def json_line(prediction: Prediction) -> str:
+    """The line itself, without its end: the very characters, wherever it is printed or sent."""
+    return json.dumps(prediction_line(prediction), ensure_ascii=False)
 
 
 def page_line(prediction: Prediction) -> dict[str, Any]:

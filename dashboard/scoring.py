@@ -7,7 +7,6 @@ each window is given.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from capture.config import CaptureConfig
 from capture.pipeline import Pipeline
 from capture.sources import open_source
-from dashboard.lines import KEYS, prediction_line
+from dashboard.lines import KEYS, json_line, prediction_line
 from features.clock import SystemClock
 from features.messages import MODALITIES, Prediction, Window
 
@@ -67,11 +66,10 @@ class LineWriter:
 
     def write(self, prediction: Prediction) -> None:
         """One prediction, one line; flushed, so that a reader in a pipe sees it at once."""
-        line = prediction_line(prediction)
         if self._form == "jsonl":
-            self._out.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._out.write(json_line(prediction) + "\n")
         else:
-            self._row(_flat(line))
+            self._row(_flat(prediction_line(prediction)))
         self._out.flush()
 
     def _row(self, row: dict[str, Any]) -> None:

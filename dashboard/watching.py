@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from capture.config import CaptureConfig
-from dashboard.lines import prediction_line
+from dashboard.lines import json_line
 from dashboard.runtime import Runtime
 from features.bus import Subscriber
 from features.errors import WorkerError
@@ -159,7 +158,7 @@ def report_losses(losses: Mapping[str, int]) -> None:
 def _lines(watcher: Watcher, duration_s: float | None) -> None:
     for message in watcher.messages(duration_s):
         if isinstance(message, Prediction):
-            sys.stdout.write(json.dumps(prediction_line(message), ensure_ascii=False) + "\n")
+            sys.stdout.write(json_line(message) + "\n")
             sys.stdout.flush()
 
 
