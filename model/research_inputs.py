@@ -118,7 +118,7 @@ class Inputs:
     """
 
     def __init__(self, data: SequenceData, encoder: TextStates | None) -> None:
-        self.data = data if encoder is None else _with_tokens(data, encoder)
+        self.data = one_text(data) if encoder is None else _with_tokens(data, encoder)
         self.encoder = encoder
         self._device = _device_of(encoder)
         self._kept: dict[str, Seen] = {}
@@ -179,11 +179,31 @@ def blocks(rows: Tensor, size: int) -> list[Tensor]:
 
 
 def _with_tokens(data: SequenceData, encoder: TextStates) -> SequenceData:
-    splits = {
-        name: split if split.text is None or split.text.tokens else tokenised(split, encoder)
-        for name, split in data.splits.items()
-    }
+    """Words as tokens and in no other form, so that a lost word is lost in the only one there is."""
+    splits = {}
+    for name, split in data.splits.items():
+        if split.text is not None:
+            told = split if split.text.tokens else tokenised(split, encoder)
+            split = replace(told, text=replace(_text(told), features=None))
+        splits[name] = split
     return replace(data, splits=splits)
+
+
+def one_text(data: SequenceData) -> SequenceData:
+    """Without the ids of words whose features have other steps: one mask cannot be of both."""
+    splits = {}
+    for name, split in data.splits.items():
+        own = split.text
+        if own is not None and own.tokens is not None and own.features is not None:
+            if own.tokens.ids.shape != own.features.valid.shape:
+                split = replace(split, text=replace(own, tokens=None))
+        splits[name] = split
+    return replace(data, splits=splits)
+
+
+def _text(split: Split) -> Text:
+    assert split.text is not None
+    return split.text
 
 
 def damage(split: Split, plan: TrainingPlan, seed: int, draw: int) -> Damage:

@@ -35,6 +35,11 @@ def text_folder(assets: Assets) -> Path:
 
 
 @pytest.fixture(scope="session")
+def minilm_folder(assets: Assets) -> Path:
+    return assets.folder("all-minilm")
+
+
+@pytest.fixture(scope="session")
 def demo_clip(assets: Assets) -> Path:
     """The clip itself, not its folder."""
     return assets.folder("demo-clip") / "jwpIntro.mp4"

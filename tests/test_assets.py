@@ -431,6 +431,7 @@ def test_the_manifest_is_whole() -> None:
         "whisper-base",
         "whisper-tiny.en",
         "gte-small",
+        "all-minilm",
         "demo-clip",
     )
     for one in manifest.assets:

@@ -91,7 +91,8 @@ def test_what_a_session_needs() -> None:
     from features.manifest import own_manifest
     from model.checkpoint import TEXT_ENCODER
 
-    assert set(all_of_it) | set(TINY) == set(own_manifest().names)
+    needed = {asset.name for asset in own_manifest().assets if not asset.optional}
+    assert set(all_of_it) | set(TINY) == needed
     assert readiness.INFERENCE == TEXT_ENCODER
 
 
