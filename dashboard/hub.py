@@ -1,95 +1,34 @@
-"""Hears everything on the bus, keeps the last minutes, and hands them to browsers."""
+"""Hears everything on the bus, keeps the last minutes, and hands them to whoever listens."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import msgspec
 
+from dashboard.clients import CLIENT_QUEUE, MAX_CLIENTS, Client, Follower, Line, Wanted
+from dashboard.lines import json_line
+from dashboard.metrics import Metrics
 from dashboard.timeline import Timeline
 from features.bus import BusAddress, Subscriber
 from features.clock import NS_PER_S, Clock, SystemClock
-from features.messages import AnyMessage, Preview
+from features.messages import AnyMessage, Prediction, Preview
 from features.threads import OwnedThread
+
+__all__ = ["CLIENT_QUEUE", "MAX_CLIENTS", "Client", "Follower", "Hub", "Wanted"]
 
 logger = logging.getLogger(__name__)
 
 KINDS = ("prediction", "transcript", "preview", "status")  # windows are not for people
-CLIENT_QUEUE = 256  # messages; about a minute of one participant
-MAX_CLIENTS = 32
 PREVIEW_GAP_S = 0.09  # at most about 10 pictures a second for each participant
 RECEIVE_S = 0.2
 ASK_S = 0.5
 QUEUED = 1024  # messages that may wait for the hub
-
-
-class Client:
-    """One browser's queue: bounded, pictures newest wins, the rest begins anew when it overflows.
-
-    A browser that cannot follow loses its backlog, which is counted, and gets a fresh snapshot: it
-    never shows a curve with silent holes.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.dropped = 0
-        self._loop = loop
-        self._ready = asyncio.Event()
-        self._lock = threading.Lock()
-        self._messages: deque[bytes] = deque()
-        self._previews: dict[tuple[str, str], bytes] = {}
-        self._stale = True  # a snapshot is due
-
-    def offer(self, message: bytes) -> None:
-        """Queue a JSON message; from any thread."""
-        with self._lock:
-            if self._stale:
-                return  # the snapshot that is due will hold it
-            if len(self._messages) >= CLIENT_QUEUE:
-                self.dropped += len(self._messages) + 1
-                self._messages.clear()
-                self._stale = True
-            else:
-                self._messages.append(message)
-        self._wake()
-
-    def offer_preview(self, key: tuple[str, str], frame: bytes) -> None:
-        """Replace the waiting picture of this participant; from any thread."""
-        with self._lock:
-            if key in self._previews:
-                self.dropped += 1
-            self._previews[key] = frame
-        self._wake()
-
-    def _wake(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._ready.set)
-        except RuntimeError:  # the browser's loop is gone; the feed will take this client out
-            logger.debug("a browser's event loop has ended")
-
-    async def wait(self, timeout_s: float) -> None:
-        """Return when something is there, or after ``timeout_s``."""
-        try:
-            await asyncio.wait_for(self._ready.wait(), timeout_s)
-        except TimeoutError:
-            return
-        self._ready.clear()
-
-    def take(self, snapshot: Callable[[], bytes]) -> list[bytes | str]:
-        """What is to be sent now, oldest first: text for JSON, bytes for pictures."""
-        with self._lock:
-            stale, self._stale = self._stale, False
-            messages = list(self._messages)
-            previews = list(self._previews.values())
-            self._messages.clear()
-            self._previews.clear()
-        begin = [snapshot()] if stale else []
-        return [message.decode() for message in (*begin, *messages)] + previews
 
 
 class Hub:
@@ -110,7 +49,10 @@ class Hub:
         self._workers = workers
         self._workers_line = msgspec.json.encode({"type": "workers", "workers": []})
         self._timeline = Timeline()
+        self.metrics = Metrics(self._clock)
         self._clients: list[Client] = []
+        self._followers: list[Follower] = []
+        self._dropped_before = 0  # by clients that have left
         self._lock = threading.Lock()
         self._preview_at: dict[tuple[str, str], float] = {}
         self._counts = {"received": 0, "malformed": 0, "gaps": 0, "previews_skipped": 0}
@@ -130,28 +72,41 @@ class Hub:
         """Whether the hub still listens."""
         return self._thread.alive
 
-    def join(self, loop: asyncio.AbstractEventLoop) -> Client | None:
+    def join(self, loop: asyncio.AbstractEventLoop, pictures: bool = True) -> Client | None:
         """A new browser's queue, to be served in ``loop``; ``None`` where there are too many."""
         with self._lock:
             if len(self._clients) >= MAX_CLIENTS:
                 return None
-            client = Client(loop)
+            client = Client(loop, pictures)
             for strip in self._timeline.strips.values():
                 if strip.preview is not None:
                     client.offer_preview((strip.session, strip.participant), strip.preview)
             self._clients.append(client)
             return client
 
-    def leave(self, client: Client) -> None:
-        """Forget a browser."""
+    def follow(
+        self, loop: asyncio.AbstractEventLoop, wanted: Wanted | None = None
+    ) -> Follower | None:
+        """A program's queue of predictions from now on; ``None`` where there are too many."""
         with self._lock:
-            if client in self._clients:
-                self._clients.remove(client)
+            if len(self._followers) >= MAX_CLIENTS:
+                return None
+            follower = Follower(loop, wanted)
+            self._followers.append(follower)
+            return follower
+
+    def leave(self, client: Client | Follower) -> None:
+        """Forget a browser or a program."""
+        listening: list[Any] = self._followers if isinstance(client, Follower) else self._clients
+        with self._lock:
+            if client in listening:
+                listening.remove(client)
+                self._dropped_before += client.dropped
 
     def snapshot(self) -> bytes:
         """Everything kept, as one JSON message."""
         with self._lock:
-            whole = self._timeline.snapshot()
+            whole = self._timeline.snapshot(self._clock.now_ns())
             whole["workers"] = msgspec.json.decode(self._workers_line)["workers"]
             whole["hub"] = self._health()
             return msgspec.json.encode(whole)
@@ -162,9 +117,13 @@ class Hub:
             return self._health()
 
     def _health(self) -> dict[str, Any]:
-        browsers = len(self._clients)
-        dropped = sum(client.dropped for client in self._clients)
-        return {**self._counts, "browsers": browsers, "browsers_dropped": dropped}
+        dropped = sum(client.dropped for client in (*self._clients, *self._followers))
+        return {
+            **self._counts,
+            "browsers": len(self._clients),
+            "followers": len(self._followers),
+            "browsers_dropped": self._dropped_before + dropped,
+        }
 
     def statuses(self) -> list[dict[str, Any]]:
         """The last heartbeat of each worker."""
@@ -186,6 +145,18 @@ class Hub:
                     client.offer_preview((message.session, message.participant), told)
             else:
                 self._tell(msgspec.json.encode(told))
+            if isinstance(message, Prediction):
+                self._lead(message)
+        self.metrics.see(message)
+
+    def _lead(self, prediction: Prediction) -> None:
+        followers = [one for one in self._followers if prediction in one.wanted]
+        if followers:
+            where = f"{prediction.session}/{prediction.participant}"
+            name = f"{where}/{prediction.seq}.{prediction.revision}"
+            line = Line(name, json_line(prediction))
+            for follower in followers:
+                follower.offer(line)
 
     def mark(self, session: str, participant: str, at_s: float, text: str) -> dict[str, Any]:
         """Keep a mark at a moment of media time and tell every browser; gives its line."""
@@ -196,6 +167,7 @@ class Hub:
 
     def forget(self, session: str) -> None:
         """Drop what is kept of a session, here and in the browsers."""
+        self.metrics.forget(session)
         with self._lock:
             self._timeline.forget(session)
             self._tell(msgspec.json.encode({"type": "forget", "session": session}))

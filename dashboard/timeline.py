@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import Any
 
 from dashboard.lines import page_line
+from features.clock import NS_PER_S
 from features.messages import AnyMessage, Prediction, Preview, Status, Transcript
 from features.samples import Word
 
@@ -32,6 +33,7 @@ class Strip:
         self.tentative: tuple[Word, ...] = ()
         self.stable_until_s = 0.0
         self.newest_s = 0.0
+        self.made_ns = 0  # of the newest prediction, monotonic
         self.marks: list[dict[str, Any]] = []
         self.preview: bytes | None = None
 
@@ -43,6 +45,7 @@ class Strip:
         line = page_line(prediction)
         self.points[prediction.seq] = line
         self.newest_s = max(self.newest_s, prediction.end_s)
+        self.made_ns = max(self.made_ns, prediction.made_ns)
         self._forget()
         return line
 
@@ -76,11 +79,16 @@ class Strip:
             "stable_until_s": round(self.stable_until_s, 3),
         }
 
-    def snapshot(self) -> dict[str, Any]:
-        """Everything kept, in the order of windows."""
+    def age_s(self, now_ns: int) -> float | None:
+        """Seconds since the newest prediction was made; ``None`` before the first."""
+        return max(0.0, round((now_ns - self.made_ns) / NS_PER_S, 3)) if self.made_ns else None
+
+    def snapshot(self, now_ns: int) -> dict[str, Any]:
+        """Everything kept, in the order of windows, and how old the newest is."""
         return {
             "session": self.session,
             "participant": self.participant,
+            "age_s": self.age_s(now_ns),
             "predictions": [self.points[seq] for seq in sorted(self.points)],
             "words": self._words(self.stable),
             "marks": self.marks,
@@ -154,11 +162,11 @@ class Timeline:
         for key in [key for key in self.statuses if key[0] == session]:
             del self.statuses[key]
 
-    def snapshot(self) -> dict[str, Any]:
-        """Everything kept, for a browser that has just come."""
+    def snapshot(self, now_ns: int = 0) -> dict[str, Any]:
+        """Everything kept, for a browser that has just come at ``now_ns`` (monotonic)."""
         return {
             "type": "snapshot",
-            "strips": [strip.snapshot() for strip in self.strips.values()],
+            "strips": [strip.snapshot(now_ns) for strip in self.strips.values()],
             "statuses": list(self.statuses.values()),
         }
 
