@@ -14,7 +14,7 @@ from streamlit.starlette import App
 
 from capture.config import CaptureConfig
 from dashboard.feed import routes
-from dashboard.gate import LoopbackOnly
+from dashboard.gate import Gate
 from dashboard.readiness import models_for
 from dashboard.runtime import Runtime
 from dashboard.server import lifespan, refuse_other_addresses
@@ -24,5 +24,5 @@ app = App(
     Path(__file__).with_name("page.py"),
     lifespan=lifespan(partial(Runtime, models=models_for(CaptureConfig()))),
     routes=routes(),
-    middleware=[Middleware(LoopbackOnly)],
+    middleware=[Middleware(Gate)],
 )

@@ -21,7 +21,7 @@ import psutil
 from streamlit import config as st_config
 
 from capture.config import CaptureConfig
-from dashboard.gate import require_loopback
+from dashboard.gate import Access, require_allowed
 from dashboard.hub import Hub
 from dashboard.pending import PendingSession, can_score
 from dashboard.runtime import Runtime
@@ -183,12 +183,12 @@ def server_line(reason: str) -> dict[str, Any]:
 
 
 def refuse_other_addresses() -> None:
-    """End the process with one line, before anything starts, unless only this machine can connect.
+    """End the process with one line, before anything starts, if others could connect unasked.
 
     The lifespan would refuse as well, but the server wraps what it says into a traceback.
     """
     try:
-        require_loopback(st_config.get_option("server.address"))
+        require_allowed(st_config.get_option("server.address"), Access.named())
     except BindError as error:
         raise SystemExit(f"tonality: {error}") from error
 
@@ -199,13 +199,13 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 def lifespan(make_runtime: Callable[[], Runtime]) -> Lifespan:
     """What the server does at its start and its end, given how its runtime is made.
 
-    At the start it refuses to listen off loopback, starts the runtime once, and with
+    At the start it refuses to listen off loopback unless hosts are named, starts the runtime once, and with
     ``TONALITY_DEMO=1`` the demo session; at the end it stops every worker.
     """
 
     @asynccontextmanager
     async def run(_app: Any) -> AsyncIterator[None]:
-        require_loopback(st_config.get_option("server.address"))
+        require_allowed(st_config.get_option("server.address"), Access.named())
         server = await asyncio.to_thread(_start, make_runtime)
         _Current.server = server
         try:

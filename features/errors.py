@@ -40,4 +40,4 @@ class WorkerError(TonalityError):
 
 
 class BindError(TonalityError):
-    """An address off loopback was asked for; refused until keys exist."""
+    """An address was asked for that others could reach, and the user has named nobody."""

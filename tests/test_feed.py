@@ -19,7 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 from capture.config import CaptureConfig
 from dashboard import choices, server
 from dashboard.feed import routes
-from dashboard.gate import LoopbackOnly, is_loopback, refusal
+from dashboard.gate import Gate, is_loopback, refusal
 from dashboard.pending import LOADING
 from dashboard.runtime import Runtime
 from features.errors import BindError, WorkerError
@@ -36,7 +36,7 @@ scripted = functools.partial(
 def make_app(make_runtime: Callable[[], Runtime] = scripted) -> Starlette:
     return Starlette(
         routes=routes(),
-        middleware=[Middleware(LoopbackOnly)],
+        middleware=[Middleware(Gate)],
         lifespan=server.lifespan(make_runtime),
     )
 
@@ -181,9 +181,9 @@ def test_a_server_that_others_could_reach_does_not_start(
     listens_on: Any, address: str | None
 ) -> None:
     listens_on(address)
-    with pytest.raises(SystemExit, match="refused until keys exist"):
+    with pytest.raises(SystemExit, match="refused, because everybody"):
         server.refuse_other_addresses()
-    with pytest.raises(BindError, match="refused until keys exist"), TestClient(make_app()):
+    with pytest.raises(BindError, match="refused, because everybody"), TestClient(make_app()):
         pass
     assert server.current() is None
 

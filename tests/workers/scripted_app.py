@@ -11,7 +11,7 @@ from streamlit.starlette import App
 
 import dashboard
 from dashboard.feed import routes
-from dashboard.gate import LoopbackOnly
+from dashboard.gate import Gate
 from dashboard.runtime import Runtime
 from dashboard.server import lifespan
 
@@ -26,5 +26,5 @@ app = App(
     Path(dashboard.__file__).with_name("page.py"),
     lifespan=lifespan(make),
     routes=routes(),
-    middleware=[Middleware(LoopbackOnly)],
+    middleware=[Middleware(Gate)],
 )
