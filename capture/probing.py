@@ -36,7 +36,7 @@ class Media:
 
 def probe(path: Path, picture: bool = True, sound: bool = True) -> Media:
     """Look into a file. Raises :class:`SourceError` naming the file and why it cannot be used."""
-    _check_readable(path)
+    check_readable(path)
     with open_container(path) as container:
         found = _track(container.streams.video) if picture else None
         heard = _track(container.streams.audio) if sound else None
@@ -64,7 +64,8 @@ def open_container(path: Path) -> Any:
         raise SourceError(f"{path}: {error.strerror or error}") from error
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
+    """Raise :class:`SourceError` for what is no regular file with something in it."""
     try:
         if path.is_dir():
             raise SourceError(f"{path}: is a folder, not a media file")

@@ -25,9 +25,10 @@ _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def without_chatter() -> Iterator[None]:
+def without_chatter(everything: bool = False) -> Iterator[None]:
     """Hold back native information and warnings while the body runs; the rest is written after it.
 
+    With ``everything`` nothing is written: for libraries whose failures are told by other means.
     Works on the file descriptor of the whole process: keep the body short.
     """
     with _lock, tempfile.TemporaryFile() as held:
@@ -45,4 +46,5 @@ def without_chatter() -> Iterator[None]:
             os.dup2(kept, STDERR)
             os.close(kept)
             held.seek(0)
-            os.write(STDERR, b"".join(line for line in held if not CHATTER.match(line)))
+            if not everything:
+                os.write(STDERR, b"".join(line for line in held if not CHATTER.match(line)))

@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from features.messages import Statistics, StreamData
 from features.spec import PITCH_COLUMN, VOICED_COLUMNS
+
+
+class Moments(msgspec.Struct, frozen=True):
+    """What was seen of a stream, so that it can be kept and joined with what comes later.
+
+    ``steps`` valid ones in all; by column ``counts (D,)``, ``mean (D,)`` and ``variance (D,)`` over
+    those that counted, float64.
+    """
+
+    steps: int
+    counts: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+
+    def joined(self, other: Moments) -> Moments:
+        """Both together, as if seen one after the other (Chan, Golub and LeVeque 1979)."""
+        counts = self.counts + other.counts
+        share = other.counts / np.maximum(counts, 1)
+        apart = other.mean - self.mean
+        return Moments(
+            self.steps + other.steps,
+            counts,
+            self.mean + share * apart,
+            (1 - share) * self.variance + share * other.variance + share * (1 - share) * apart**2,
+        )
+
+    def statistics(self, rate_hz: int) -> Statistics:
+        """The same as a message carries it."""
+        return Statistics(
+            mean=self.mean.astype(np.float32),
+            variance=self.variance.astype(np.float32),
+            seconds=self.steps / rate_hz,
+        )
 
 
 class RunningStatistics:
@@ -14,12 +48,16 @@ class RunningStatistics:
     Sums of a shifted variable: the shift is the first step seen, which keeps the variance accurate
     where the mean is large against it. Of ``voiced`` streams (the voice's descriptors) the columns
     that mean something only in voiced frames count those frames only, else a speaker's pitch would
-    depend on how much of the speech is voiced.
+    depend on how much of the speech is voiced. ``before`` is what is known of the participant from
+    earlier recordings.
     """
 
-    def __init__(self, width: int, rate_hz: int, voiced: bool = False) -> None:
+    def __init__(
+        self, width: int, rate_hz: int, voiced: bool = False, before: Moments | None = None
+    ) -> None:
         self._rate_hz = rate_hz
         self._voiced = voiced
+        self._before = before
         self._count = 0
         self._counts = np.zeros(width)
         self._shift = np.zeros(width)
@@ -42,13 +80,15 @@ class RunningStatistics:
         self._sum += moved.sum(axis=0)
         self._squares += (moved**2).sum(axis=0)
 
-    def state(self) -> Statistics:
-        """Mean and variance so far; zeros with ``seconds == 0`` before the first valid step."""
+    def moments(self) -> Moments:
+        """What was added here, without what was known before."""
         count = np.maximum(self._counts, 1)
         mean = self._sum / count
         variance = np.maximum(self._squares / count - mean**2, 0.0)
-        return Statistics(
-            mean=(self._shift + mean).astype(np.float32),
-            variance=variance.astype(np.float32),
-            seconds=self._count / self._rate_hz,
-        )
+        return Moments(self._count, self._counts.copy(), self._shift + mean, variance)
+
+    def state(self) -> Statistics:
+        """Mean and variance of all that is known; zeros with ``seconds == 0`` before the first step."""
+        own = self.moments()
+        known = own if self._before is None else self._before.joined(own)
+        return known.statistics(self._rate_hz)
