@@ -50,12 +50,14 @@ class Statistics(msgspec.Struct, frozen=True):
     """Running statistics of one participant's stream up to the window's end.
 
     ``mean (D,)`` and ``variance (D,)`` float32 over ``seconds`` of valid data. The checkpoint holds
-    the prior that they are blended with.
+    the prior that they are blended with. ``rest (D,)`` float32 is the mean while the participant was
+    at rest, ``None`` where no resting stretch was taken.
     """
 
     mean: np.ndarray
     variance: np.ndarray
     seconds: float
+    rest: np.ndarray | None = None
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -95,8 +97,9 @@ class Prediction(Message, frozen=True, kw_only=True, tag="prediction"):
 
     All of ``sentiment``, ``low`` and ``high`` are ``None`` where nothing was seen, heard or said.
     ``contribution`` is the change of the score when the modality is hidden (0 where it is absent);
-    ``alone`` what the modality says by itself (``None`` where it is absent). ``lag_ms`` names each
-    stage's share; ``total`` runs from the window's end to this message.
+    ``alone`` what the modality says by itself (``None`` where it is absent). ``rest`` is what the
+    participant's resting face and voice changed in the score, ``None`` where none are set.
+    ``lag_ms`` names each stage's share; ``total`` runs from the window's end to this message.
     """
 
     source: str
@@ -113,6 +116,16 @@ class Prediction(Message, frozen=True, kw_only=True, tag="prediction"):
     text: str
     words: tuple[Word, ...]
     lag_ms: dict[str, float]
+    rest: float | None = None
+
+    @property
+    def shared(self) -> float:
+        """What is left of the score when all contributions are taken from it.
+
+        It stays whichever single modality is hidden: what several of them say alike (or, of another
+        sign, what each says only as long as the others do). 0 without a score.
+        """
+        return 0.0 if self.sentiment is None else self.sentiment - sum(self.contribution.values())
 
 
 class Transcript(Message, frozen=True, kw_only=True, tag="transcript"):

@@ -11,13 +11,15 @@ are equal, since their content depends on media time alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from features import spec as specs
 from features.clock import NS_PER_S, Clock, SystemClock
-from features.messages import Ages, Present, Window
+from features.messages import Ages, Present, Statistics, Window
+from features.rest import Rest, Resting
 from features.samples import (
     ActivityChunk,
     FaceSample,
@@ -27,7 +29,7 @@ from features.samples import (
     VoiceChunk,
     Word,
 )
-from features.statistics import RunningStatistics
+from features.statistics import Moments, RunningStatistics
 from features.text import plain
 from features.tracks import EPSILON_S, FaceTrack, SpeechTrack, VoiceTrack
 
@@ -64,7 +66,8 @@ class Windower:
     """Cuts the windows of one participant.
 
     ``late_windows`` counts windows whose final revision had to go without something that never came
-    in time.
+    in time. ``before`` and ``rest`` are what is known of the participant from earlier recordings:
+    moments and resting means by stream.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class Windower:
         spec: specs.Spec = specs.LIVE,
         origin_ns: int = 0,
         clock: Clock | None = None,
+        before: Mapping[str, Moments] | None = None,
+        rest: Rest | None = None,
     ) -> None:
         self.config = config
         self.spec = spec
@@ -86,9 +91,12 @@ class Windower:
             spec.stream(specs.STATES).rate_hz, spec.stream(specs.STATES).width
         )
         self._statistics = {
-            s.name: RunningStatistics(s.width, s.rate_hz, voiced=s.name == specs.VOICE)
+            s.name: RunningStatistics(
+                s.width, s.rate_hz, s.name == specs.VOICE, (before or {}).get(s.name)
+            )
             for s in spec.streams
         }
+        self.resting = Resting(spec, rest)
         self._open: list[_Open] = []
         self._next_seq = 0
         self._no_picture = False
@@ -202,9 +210,21 @@ class Windower:
 
     def _accumulate(self, end_s: float) -> None:
         """Let the slice that this window adds enter the running statistics."""
-        for stream in self.spec.streams:
-            steps = round(self.spec.hop_s * stream.rate_hz)
-            self._statistics[stream.name].add(self._track(stream.name).read(end_s, steps))
+        slices = {
+            s.name: self._track(s.name).read(end_s, round(self.spec.hop_s * s.rate_hz))
+            for s in self.spec.streams
+        }
+        for name, statistics in self._statistics.items():
+            statistics.add(slices[name])
+        self.resting.add(end_s, slices)
+
+    def moments(self) -> dict[str, Moments]:
+        """What this recording itself said about the participant so far, by stream."""
+        return {name: running.moments() for name, running in self._statistics.items()}
+
+    def _state(self, name: str) -> Statistics:
+        state = self._statistics[name].state()
+        return Statistics(state.mean, state.variance, state.seconds, self.resting.means.get(name))
 
     def _track(self, name: str) -> FaceTrack | VoiceTrack | SpeechTrack:
         if name == specs.FACE:
@@ -251,7 +271,7 @@ class Windower:
             present=present,
             age_s=self._ages(end_s, streams[specs.VOICE].mask),
             streams=streams,
-            statistics={name: s.state() for name, s in self._statistics.items()},
+            statistics={name: self._state(name) for name in self._statistics},
         )
 
     def _ages(self, end_s: float, speech: np.ndarray) -> Ages:

@@ -37,11 +37,13 @@ class Prior(msgspec.Struct, frozen=True):
     """What is believed of a stream before a participant was heard or seen.
 
     ``mean (D,)`` and ``variance (D,)`` float32 weigh as much as ``seconds`` of the participant's own.
+    ``rest (D,)`` is the mean of many people at rest, ``None`` where it is not known.
     """
 
     mean: np.ndarray
     variance: np.ndarray
     seconds: float
+    rest: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,17 @@ def blend(statistics: Statistics | None, prior: Prior) -> tuple[np.ndarray, np.n
     """Mean and standard deviation to normalise by, each ``(D,)``.
 
     ``(n * participant + n0 * prior) / (n + n0)`` for mean and variance, with ``n`` seconds of the
-    participant and ``n0`` seconds that the prior is worth.
+    participant and ``n0`` seconds that the prior is worth. Where the participant's rest is known,
+    the mean is that of the prior, moved so that this rest is read as most people's rest is: it then
+    neither drifts nor depends on the mood of the session.
     """
     mean, variance = prior.mean, prior.variance
     if statistics is not None and statistics.seconds > 0:
         share = statistics.seconds / (statistics.seconds + prior.seconds)
         mean = share * statistics.mean + (1 - share) * prior.mean
         variance = share * statistics.variance + (1 - share) * prior.variance
+    if statistics is not None and statistics.rest is not None and prior.rest is not None:
+        mean = prior.mean + (statistics.rest - prior.rest)
     return mean, np.maximum(np.sqrt(np.maximum(variance, 0.0)), MIN_SCALE)
 
 
@@ -175,8 +181,8 @@ def check_streams(
 
 
 def _sound(own: Statistics, width: int) -> bool:
-    shapes = own.mean.shape == own.variance.shape == (width,)
-    return shapes and bool(np.isfinite(own.mean).all() and np.isfinite(own.variance).all())
+    known = [own.mean, own.variance, *([] if own.rest is None else [own.rest])]
+    return all(x.shape == (width,) and bool(np.isfinite(x).all()) for x in known)
 
 
 def collate(samples: Sequence[Sample], text: Tensor, text_mask: Tensor) -> Batch:
