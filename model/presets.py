@@ -3,8 +3,9 @@
 ``faithful`` takes the published numbers (arXiv 2409.00143 and 2501.05474, public code), ``intended``
 ours, which suit a frozen text encoder. What the publications do and a preset here does not:
 
-- The text encoder is frozen. The published rate of the RTIL family (1.7e-5) was meant for tuning
-  RoBERTa, and is slow for the rest of the network.
+- The text encoder is frozen unless ``tune`` says otherwise, and then has a rate of its own. The
+  published rate of the RTIL family (1.7e-5) was meant for tuning RoBERTa, and is slow for the rest of
+  the network.
 - MITR-DNet's published rate differs by part (1e-4 for vision on MOSI); here it is one.
 - MITR-DNet's published selection takes the total loss on validation; here it is the student's own.
 - A last incomplete group of accumulated batches is used, not dropped.
@@ -25,6 +26,7 @@ from model.family_parts import FamilyConfig, family_config
 from model.mitr import MITR, MITRConfig, mitr_config
 from model.rtil_family import RTILFamily
 from model.scaling import Scaling
+from model.text_mean import TextMean, TextMeanConfig
 from model.views import Widths
 
 PRESETS: Final[Mapping[str, str]] = {
@@ -32,10 +34,11 @@ PRESETS: Final[Mapping[str, str]] = {
     "sati": "RTIL's second form: discriminator with prototypes and a cosine margin",
     "svr": "RTIL's third form: sequential variation regularised in all modalities",
     "mitr": "MITR-DNet: dilated causal blocks both ways, teacher and student for missing data",
+    "text": "words alone: a linear answer on the mean of the text encoder's states",
 }
 VARIANTS: Final = ("faithful", "intended")
-ResearchNetwork: TypeAlias = RTILFamily | MITR
-NetworkConfig: TypeAlias = FamilyConfig | MITRConfig
+ResearchNetwork: TypeAlias = RTILFamily | MITR | TextMean
+NetworkConfig: TypeAlias = FamilyConfig | MITRConfig | TextMeanConfig
 
 
 class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +46,11 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         scaling: of the features, see :mod:`model.scaling`.
-        text: ``encoder`` (frozen gte-small on words or ids), ``features`` (the file's own), or
-            ``auto``: the encoder where there are words or ids.
+        text: ``encoder`` (its states of words or ids), ``features`` (the file's own), or ``auto``: the
+            encoder where there are words or ids.
+        encoder: of the text: ``gte-small``, ``minilm``, a name of the hub or a folder.
+        tune: what of it learns, as :class:`model.text_tunable.Tuning` has it; at ``encoder_rate``.
+        start: SHA-256 of the weights that the training starts from; empty: random ones.
         scheme: ``complete``: as the data are; ``masked``: with parts lost; ``distilled``: both, as
             teacher and student, for any preset.
         losing: what ``masked`` and ``distilled`` lose: each step at ``rate``; ``mixed``, at a rate of
@@ -65,11 +71,15 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     changes: dict[str, str | int | float] = {}
     scaling: Scaling = "train"
     text: Literal["auto", "encoder", "features"] = "auto"
+    encoder: str = "gte-small"
+    tune: str = "frozen"
+    encoder_rate: float = 3e-5
+    start: str = ""
     scheme: Literal["complete", "masked", "distilled"] = "complete"
     losing: Literal["rate", "mixed", "subsets"] = "mixed"
     rate: float = 0.5
     draws: int = 4
-    task: Literal["l1", "l2"] = "l1"
+    task: Literal["l1", "smooth-l1", "l2"] = "l1"
     optimiser: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = 5e-4
     decay: float = 0.01
@@ -95,7 +105,10 @@ def training_plan(preset: str, variant: str = "intended", **changes: Any) -> Tra
         raise TonalityError(f"no preset '{preset}'; there are {', '.join(PRESETS)}")
     if variant not in VARIANTS:
         raise TonalityError(f"no variant '{variant}'; there are {' and '.join(VARIANTS)}")
-    plan = _mitr(variant) if preset == "mitr" else _family(preset, variant)
+    if preset == "text":
+        plan = _text(variant, str(changes.get("tune", "frozen")))
+    else:
+        plan = _mitr(variant) if preset == "mitr" else _family(preset, variant)
     try:
         changed = msgspec.convert(msgspec.to_builtins(plan) | changes, TrainingPlan)
     except msgspec.ValidationError as error:
@@ -130,13 +143,23 @@ def _mitr(variant: str) -> TrainingPlan:
     )  # fmt: skip
 
 
+def _text(variant: str, tune: str) -> TrainingPlan:
+    if variant != "intended":
+        raise TonalityError("'text' has no published code to be faithful to; take 'intended'")
+    if tune == "frozen":
+        return TrainingPlan(preset="text", variant=variant, learning_rate=2e-3)
+    return TrainingPlan(preset="text", variant=variant, batch=16, epochs=4, learning_rate=5e-4)
+
+
 def network_config(plan: TrainingPlan, widths: Widths, outputs: int = 1) -> NetworkConfig:
     """The network of a plan for features of these widths.
 
     Raises :class:`TonalityError` for changes that the network does not know.
     """
     config: NetworkConfig
-    if plan.preset == "mitr":
+    if plan.preset == "text":
+        config = TextMeanConfig(widths, outputs)
+    elif plan.preset == "mitr":
         config = mitr_config(plan.variant, widths, outputs)
     else:
         config = family_config(plan.preset, plan.variant, widths, outputs)
@@ -151,6 +174,8 @@ def network_config(plan: TrainingPlan, widths: Widths, outputs: int = 1) -> Netw
 
 def network_of(config: NetworkConfig) -> ResearchNetwork:
     """A network with random weights, as torch's chance has it."""
+    if isinstance(config, TextMeanConfig):
+        return TextMean(config)
     return MITR(config) if isinstance(config, MITRConfig) else RTILFamily(config)
 
 

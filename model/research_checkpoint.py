@@ -20,6 +20,7 @@ from model.family_parts import FamilyConfig
 from model.mitr import MITRConfig
 from model.presets import NetworkConfig, ResearchNetwork, TrainingPlan, network_of
 from model.splits import Moments
+from model.text_mean import TextMeanConfig
 from model.weight_files import (
     MANIFEST,
     WEIGHTS,
@@ -29,7 +30,6 @@ from model.weight_files import (
 )
 
 FORMAT: Final = 1
-TEXT_ENCODER: Final = "gte-small"
 
 
 class ResearchManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +37,10 @@ class ResearchManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         plan: preset, variant and all settings of the training.
-        family, mitr: the network's configuration; one of them is null.
-        text_encoder: the frozen encoder whose states are the text; empty for the file's own features.
+        family, mitr, words: the network's configuration; the others are null.
+        text_encoder: the encoder whose states are the text; empty for the file's own features.
+        text_sha256: of the encoder's weights before any tuning; empty where they are gte-small's.
+        text_learned: how many of its parameters were tuned; the checkpoint holds these alone.
         low, high, classes: of the labels, as in :class:`model.splits.SequenceData`.
         metrics: of the selected epoch by split; ``test`` with complete data.
         data_sha256: over the content of each split.
@@ -51,7 +53,10 @@ class ResearchManifest(msgspec.Struct, frozen=True, kw_only=True):
     best_epoch: int
     family: FamilyConfig | None = None
     mitr: MITRConfig | None = None
+    words: TextMeanConfig | None = None
     text_encoder: str = ""
+    text_sha256: str = ""
+    text_learned: int = 0
     data: str
     low: float
     high: float
@@ -67,7 +72,7 @@ class ResearchManifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def config(self) -> NetworkConfig:
         """The network's configuration. Raises :class:`CheckpointError` where there is none."""
-        found = self.family or self.mitr
+        found = self.family or self.mitr or self.words
         if found is None:
             raise CheckpointError("a checkpoint without the configuration of a network")
         return found
@@ -75,11 +80,15 @@ class ResearchManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResearchCheckpoint:
-    """A trained network with what its training knew; ``moments`` are what features are scaled by."""
+    """A trained network with what its training knew.
+
+    ``moments`` are what features are scaled by, ``text`` the tensors of the text encoder that learned.
+    """
 
     network: ResearchNetwork
     manifest: ResearchManifest
     moments: Mapping[str, Moments] = field(default_factory=dict)
+    text: Mapping[str, Tensor] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write both files, each at once; the manifest comes last."""
@@ -97,6 +106,7 @@ class ResearchCheckpoint:
     def _tensors(self) -> dict[str, Tensor]:
         own = self.network.state_dict()
         tensors = {f"network.{k}": v.detach().cpu().clone().contiguous() for k, v in own.items()}
+        tensors |= {f"text.{name}": value for name, value in self.text.items()}
         for name, moments in self.moments.items():
             tensors[f"moments.{name}.mean"] = torch.from_numpy(moments.mean.copy())
             tensors[f"moments.{name}.deviation"] = torch.from_numpy(moments.deviation.copy())
@@ -117,7 +127,8 @@ class ResearchCheckpoint:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(f"{folder} does not fit the network: {reason}") from error
-        return cls(network, manifest, _moments(folder, under(tensors, "moments.")))
+        moments = _moments(folder, under(tensors, "moments."))
+        return cls(network, manifest, moments, under(tensors, "text."))
 
 
 def read_manifest(folder: Path) -> ResearchManifest:

@@ -37,6 +37,18 @@ class Seen:
         known = three(mask[rows].to(device) for mask in self.known)
         return Seen(self.batch.select(rows).to(device), known)
 
+    def trimmed(self) -> Seen:
+        """Without the steps that are padding in all samples; at least one step is left."""
+        ends = [
+            int(mask.any(0).nonzero().amax()) + 1 if mask.any() else 1 for mask in self.batch.valid
+        ]
+        values, valid = (
+            three(own[:, :end] for own, end in zip(parts, ends, strict=True))
+            for parts in (self.batch.values, self.batch.valid)
+        )
+        known = three(mask[:, :end] for mask, end in zip(self.known, ends, strict=True))
+        return Seen(SequenceBatch(values, valid), known)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelScale:

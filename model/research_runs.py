@@ -15,9 +15,10 @@ from model.family_parts import FamilyConfig
 from model.metrics import Spread, over_seeds
 from model.mitr import MITRConfig
 from model.presets import TrainingPlan
-from model.research_checkpoint import TEXT_ENCODER, ResearchCheckpoint, ResearchManifest
+from model.research_checkpoint import ResearchCheckpoint, ResearchManifest
 from model.research_inputs import Inputs, fingerprint, scaled_for, wants_encoder
 from model.splits import TEST, SequenceData
+from model.text_mean import TextMeanConfig
 from model.text_states import TextStates
 from model.training import Trained, Trainer
 
@@ -86,7 +87,8 @@ def _checkpoint(
         best_epoch=trained.best_epoch,
         family=config if isinstance(config, FamilyConfig) else None,
         mitr=config if isinstance(config, MITRConfig) else None,
-        text_encoder=TEXT_ENCODER if inputs.encoder is not None else "",
+        words=config if isinstance(config, TextMeanConfig) else None,
+        text_encoder=plan.encoder if inputs.encoder is not None else "",
         data=data.name,
         low=data.low,
         high=data.high,

@@ -1,6 +1,7 @@
 """The contract of text encoders: words to token states, whichever encoder makes them.
 
-``model.text.TextEncoder`` (gte-small) fulfils it. Networks of sequences only see the states.
+``model.text.TextEncoder`` (gte-small, frozen) and ``model.text_tunable.TunableText`` (any BERT or
+RoBERTa, frozen or tuned) fulfil it. Networks of sequences only see the states.
 """
 
 from __future__ import annotations

@@ -168,9 +168,9 @@ class Trainer:
         for group in optimiser.param_groups:
             group["lr"] = self._rate(step)
         target = self.targets[TRAIN][rows].to(self.device)
-        shown = None if less is None else less.select(rows, self.device)
+        shown = None if less is None else self._shown(less, rows)
         with self._precision():
-            parts = self.losses(whole.select(rows, self.device), shown, target)
+            parts = self.losses(self._shown(whole, rows), shown, target)
             total = torch.stack([part.float() for part in parts.values()]).sum()
         if not bool(torch.isfinite(total)):
             raise FeatureError(
@@ -183,6 +183,9 @@ class Trainer:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         return {"total": float(total.detach())} | {k: float(v.detach()) for k, v in parts.items()}
+
+    def _shown(self, seen: Seen, rows: Tensor) -> Seen:
+        return shown_to(self.network, seen, rows, self.device)
 
     def losses(self, whole: Seen, less: Seen | None, target: Tensor) -> dict[str, Tensor]:
         """All losses of a batch, weighted, by name; their sum is what is minimised."""
@@ -204,7 +207,8 @@ class Trainer:
     def _task(self, prediction: Tensor, target: Tensor) -> Tensor:
         if self.scale.classes:
             return F.cross_entropy(prediction, target)
-        return (F.l1_loss if self.plan.task == "l1" else F.mse_loss)(prediction, target)
+        found = {"l1": F.l1_loss, "smooth-l1": F.smooth_l1_loss, "l2": F.mse_loss}
+        return found[self.plan.task](prediction, target)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.bf16)
@@ -243,6 +247,12 @@ def predict(
     place = torch.device(device)
     found = []
     for rows in blocks(torch.arange(len(seen.batch)), batch):
-        part = seen.select(rows, place)
+        part = shown_to(network, seen, rows, place)
         found.append(network(part.batch, part.known).prediction.float().cpu())
     return torch.cat(found)
+
+
+def shown_to(network: ResearchNetwork, seen: Seen, rows: Tensor, device: torch.device) -> Seen:
+    """Some samples on a device, without common padding unless the network looks at padding."""
+    part = seen.select(rows, device)
+    return part if network.config.faithful else part.trimmed()
