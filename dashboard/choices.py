@@ -10,7 +10,6 @@ from capture.config import CaptureConfig
 DEMO = "Demo clip"
 DEVICES = "Camera and microphone"
 FILE = "Video or sound file"
-SOURCES = (DEMO, DEVICES, FILE)
 
 FACE = "Face"
 VOICE = "Voice"
@@ -34,19 +33,6 @@ NOTICE = (
     "While it runs, what is chosen of face, voice and words is read on this machine. Nothing is "
     "sent anywhere, and nothing is recorded. Tell everyone who can be seen or heard."
 )
-LAW = """
-**Workplaces and schools in the EU**: inferring emotions from faces or voices of people there is
-prohibited (AI Act, article 5(1)(f)), except for medical or safety reasons. Elsewhere, people must be
-told that it is used (article 50(3)).
-
-**What the score is not**: an estimate of how a moment comes across, with an error that the band
-shows. It does not know what anyone feels, and must not decide about anyone.
-
-**Licences**: Tonality is under Apache-2.0. The voice descriptors come from openSMILE, whose licence
-allows private, research and educational use, but not commercial products; without sound it is not
-run.
-"""
-
 STYLE = """
 <style>
   .stMainBlockContainer { padding: 2.6rem 2rem 1rem; max-width: none; }
@@ -87,12 +73,20 @@ def missing(source: str | None, use: Sequence[str], purpose: str | None) -> str:
 
 
 def config(
-    kind: str, source: str, use: Sequence[str], recogniser: str, purpose: str
+    kind: str,
+    source: str,
+    use: Sequence[str],
+    recogniser: str,
+    purpose: str,
+    session: str = "",
+    participant: str = "me",
 ) -> CaptureConfig:
     """The configuration of a capture worker; raises ``SourceError`` where nothing is left to use."""
     picture = FACE in use and _sees(source)
     return CaptureConfig(
         source=source,
+        session=session,
+        participant=participant,
         purpose=purpose.strip(),
         picture=picture,
         sound=_hears(source) and (VOICE in use or WORDS in use),
@@ -126,9 +120,16 @@ def shown(config: CaptureConfig) -> str:
     return DEMO if config.source == "demo" else config.source.rpartition("/")[2]
 
 
-def described(config: CaptureConfig) -> str:
-    """A running session for people, in Markdown."""
-    lines = [f"Source: {shown(config)}", f"Purpose: {config.purpose or 'not stated'}"]
+def used(config: CaptureConfig) -> tuple[str, ...]:
+    """What a configuration reads, in the words of ``USES``."""
+    read = {FACE: config.picture, VOICE: config.voice, WORDS: config.words}
+    return tuple(name for name, wanted in read.items() if wanted)
+
+
+def described(config: CaptureConfig, named: bool = False) -> str:
+    """A running session for people, in Markdown; ``named`` says whose source it is."""
+    whose = f"{config.participant}: " if named else "Source: "
+    lines = [f"{whose}{shown(config)}", f"Purpose: {config.purpose or 'not stated'}"]
     if config.words and not (config.picture or config.voice):
         lines.append(TEXT_ONLY)
     return "  \n".join(lines)

@@ -1,4 +1,4 @@
-"""The live part of the page as a Streamlit component: its markup, its style, and a loader.
+"""The moving parts of the page as Streamlit components: markup, style, and a loader.
 
 The scripts themselves are modules that the server hands out under ``/assets``, so that the page's
 script sends only a few lines of state at each run, and the picture moves without any run.
@@ -22,17 +22,17 @@ export default function (component) {
   const { parentElement, data, setTriggerValue, setStateValue } = component;
   let part = parts.get(parentElement);
   if (!part) {
-    part = { open: true, live: null };
+    part = { open: true, inner: null };
     parts.set(parentElement, part);
-    import(new URL("assets/live.js", document.baseURI).href).then(({ Live }) => {
+    import(new URL("assets/%(script)s.js", document.baseURI).href).then((module) => {
       if (!part.open) return;
-      part.live = new Live(parentElement.querySelector(".live"), part.host);
-      part.live.update(part.data);
+      part.inner = new module.%(part)s(parentElement.querySelector(".%(script)s"), part.host);
+      part.inner.update(part.data);
     });
   }
   part.data = data;
   part.host = part.host ?? {};
-  part.host.command = (name) => setTriggerValue("command", name);
+  part.host.command = (order) => setTriggerValue("command", order);
   part.host.state = (name, session, known) => {
     if (name === "offline") return;
     const now = `${session ?? ""} ${name}`;
@@ -40,10 +40,10 @@ export default function (component) {
     part.told = now;
     setStateValue("state", { name, session });
   };
-  part.live?.update(data);
+  part.inner?.update(data);
   return () => {
     part.open = false;
-    part.live?.close();
+    part.inner?.close();
     parts.delete(parentElement);
   };
 }
@@ -51,28 +51,34 @@ export default function (component) {
 
 
 @cache
-def _component() -> Any:
+def _component(script: str, part: str) -> Any:
     return st.components.v2.component(
-        "tonality_live",
-        html=(STATIC / "live.html").read_text(encoding="utf-8"),
-        css=(STATIC / "live.css").read_text(encoding="utf-8"),
-        js=LOADER,
+        f"tonality_{script}",
+        html=(STATIC / f"{script}.html").read_text(encoding="utf-8"),
+        css=(STATIC / f"{script}.css").read_text(encoding="utf-8"),
+        js=LOADER % {"script": script, "part": part},
     )
 
 
 def live(data: dict[str, Any], key: str, on_command: Callable[[], None]) -> Any:
     """Mount the live part. ``data`` says what the script knows: ``session``, ``state``, ``runs``.
 
-    The result has ``command`` (``pause`` or ``resume``, by the space bar, for one run) and
-    ``state`` (name and session, set when the browser sees another state than ``data`` says).
+    The result has ``command`` (``{"do": "pause"}``, ``resume``, or ``mark`` with ``session``,
+    ``text`` and the moments ``at`` by participant; for one run) and ``state`` (name and session, set
+    when the browser sees another state than ``data`` says).
     """
-    return _component()(
+    return _component("live", "Live")(
         key=key,
         data=data,
         default={"state": None},
         on_command_change=on_command,
         on_state_change=_nothing,
     )
+
+
+def health(key: str) -> None:
+    """Mount the tables of workers, lags and losses, which ask the feed for everything."""
+    _component("health", "Health")(key=key, data={}, default={})
 
 
 def _nothing() -> None:

@@ -40,7 +40,7 @@ class Server:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.configs: dict[str, CaptureConfig] = {}
+        self.configs: dict[tuple[str, str], CaptureConfig] = {}  # by session and participant
         self._pending: PendingSession | None = None
         self._starting = threading.Lock()
         self._ended_by = ""
@@ -73,7 +73,8 @@ class Server:
     def start_session(self, config: CaptureConfig) -> str:
         """Start capturing, and forget the sessions that are over; gives the new one's identifier.
 
-        While the inference worker loads, the session waits for it: see :class:`PendingSession`.
+        A configuration that names the session that runs adds a participant to it. While the
+        inference worker loads, the session waits for it: see :class:`PendingSession`.
         """
         with self._starting:
             self._forget_old(config)
@@ -82,7 +83,7 @@ class Server:
             else:
                 self._pending = PendingSession(self.runtime, config)
                 session = self._pending.config.session
-            self.configs[session] = config
+            self.configs[(session, config.participant)] = config
         return session
 
     def _forget_old(self, config: CaptureConfig) -> None:
@@ -105,22 +106,33 @@ class Server:
     def _end(self, session: str, keep: str) -> None:
         if not self._called_off(session):
             self.runtime.stop_session(session)
-        config = self.configs.pop(session, None)
-        if config is None or config.source == keep:
-            return
-        kept = Path(config.source).resolve().parent  # an upload has a folder of its own
-        if kept.parent == self.uploads.resolve():
-            shutil.rmtree(kept, ignore_errors=True)
+        for key in [key for key in self.configs if key[0] == session]:
+            source = self.configs.pop(key).source
+            kept = Path(source).resolve().parent  # an upload has a folder of its own
+            if source != keep and kept.parent == self.uploads.resolve():
+                shutil.rmtree(kept, ignore_errors=True)
 
     def _called_off(self, session: str) -> bool:
         """Whether it was still to be started, and will not be now."""
         pending = self._pending
         return pending is not None and pending.config.session == session and pending.close()
 
-    def session(self) -> WorkerState | None:
-        """The capture worker that was started last, running, over or about to start."""
+    def participants(self) -> list[WorkerState]:
+        """The capture workers of the session begun last: running, over or about to start."""
         captures = [state for state in self._states() if state.role == "capture"]
-        return captures[-1] if captures else None
+        return [state for state in captures if state.session == captures[-1].session]
+
+    def mark(self, session: str, moments: dict[str, float], text: str) -> None:
+        """Mark a moment of each participant, in seconds on their own clocks, with or without a note.
+
+        Raises :class:`WorkerError` where nobody of that name is captured.
+        """
+        known = {member.participant for member in self.participants() if member.session == session}
+        strangers = set(moments) - known
+        if strangers or not moments:
+            raise WorkerError(f"there is nobody to mark in session '{session}'; start one first")
+        for participant, at_s in moments.items():
+            self.hub.mark(session, participant, at_s, text)
 
     def health(self) -> dict[str, Any]:
         """Whether our threads, hub and workers stand, with counts; for people and for watchers."""

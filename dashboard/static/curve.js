@@ -62,13 +62,16 @@ export class Curve {
     this.blocks = new Map(); // phrases as they are laid out, oldest first
     this.shown = []; // the phrases themselves
     this.hover = null;
+    this.limits = null; // of alerts: {below, above}
     this.resize();
-    canvas.addEventListener("pointermove", (event) => (this.hover = event.offsetX));
-    canvas.addEventListener("pointerleave", () => (this.hover = null));
+    this.abort = new AbortController();
+    const { signal } = this.abort;
+    canvas.addEventListener("pointermove", (event) => (this.hover = event.offsetX), { signal });
+    canvas.addEventListener("pointerleave", () => (this.hover = null), { signal });
   }
 
   resize() {
-    const ratio = window.devicePixelRatio || 1;
+    const ratio = (window.devicePixelRatio || 1) * (this.canvas.currentCSSZoom ?? 1);
     const { clientWidth, clientHeight } = this.canvas;
     if (clientWidth === this.width && clientHeight === this.height && ratio === this.ratio) return false;
     Object.assign(this, { width: clientWidth, height: clientHeight, ratio });
@@ -81,6 +84,10 @@ export class Curve {
     this.plot = Math.max(80, clientWidth - this.left - this.right);
     this.divide();
     return true;
+  }
+
+  close() {
+    this.abort.abort();
   }
 
   // How much time is shown, in seconds; long spans have no lines of words, and a higher curve.
@@ -102,7 +109,7 @@ export class Curve {
   // Draws when needed; true when it did. `key` names everything else that the picture depends on.
   draw(strip, head, key) {
     const pixel = Math.round(((head * this.plot) / this.span) * this.ratio * 2);
-    const whole = `${key}|${pixel}|${strip.version}|${this.span}|${this.hover}|${this.width}x${this.height}`;
+    const whole = `${key}|${pixel}|${strip.version}|${this.span}|${this.hover}|${this.width}x${this.height}|${this.limits?.below}|${this.limits?.above}`;
     if (whole === this.drawn) return false;
     this.drawn = whole;
     const c = this.context;
@@ -112,9 +119,11 @@ export class Curve {
     const first = Math.max(0, strip.indexAt(this.from) - 1);
     this.clipped(this.left, this.plot, () => {
       this.band(strip.points, first);
+      this.beyond();
       this.line(strip.points, first);
       this.lanes(strip.points, first);
       this.ticks(head);
+      this.marks(strip.marks, head);
     });
     this.clipped(this.left, this.plot + this.right, () => this.words(strip)); // the newest phrase runs over the border
     if (strip.points.length) this.gutter(strip);
@@ -238,6 +247,54 @@ export class Curve {
       c.beginPath();
       c.arc(this.x(last.end_s), this.y(last.sentiment), 6, 0, 7);
       c.fill();
+    }
+  }
+
+  // Where the user wants to be told: a dashed line, and a light shade beyond it.
+  beyond() {
+    const c = this.context;
+    for (const [limit, edge] of [[this.limits?.below ?? null, -3], [this.limits?.above ?? null, 3]]) {
+      if (limit === null) continue;
+      const y = Math.round(this.y(limit)) + 0.5;
+      c.fillStyle = this.palette.absent;
+      c.fillRect(this.left, Math.min(y, this.y(edge)), this.plot, Math.abs(this.y(edge) - y));
+      c.strokeStyle = this.palette.score(Math.sign(edge) * 3);
+      c.lineWidth = 1.5;
+      c.setLineDash([6, 5]);
+      c.beginPath();
+      c.moveTo(this.left, y);
+      c.lineTo(this.left + this.plot, y);
+      c.stroke();
+      c.setLineDash([]);
+    }
+  }
+
+  // What people marked: a line through everything, with the note at its top.
+  marks(marks, head) {
+    const c = this.context;
+    this.font(12.5, 600);
+    c.textAlign = "left";
+    for (const [i, { at_s, text }] of marks.entries()) {
+      if (at_s < this.from || at_s > head) continue;
+      const x = Math.round(this.x(at_s)) + 0.5;
+      c.strokeStyle = this.palette.mark;
+      c.lineWidth = 1.5;
+      c.setLineDash([2, 3]);
+      c.beginPath();
+      c.moveTo(x, TOP);
+      c.lineTo(x, this.height - AXIS);
+      c.stroke();
+      c.setLineDash([]);
+      c.fillStyle = this.palette.mark;
+      c.beginPath();
+      c.moveTo(x, TOP - 8);
+      c.lineTo(x + 9, TOP - 3);
+      c.lineTo(x, TOP + 2);
+      c.fill();
+      if (!text || this.dense) continue;
+      const until = marks[i + 1] ? this.x(marks[i + 1].at_s) : Infinity;
+      const room = Math.min(until, this.left + this.plot) - x - 16;
+      c.fillText(cut(c, text, Math.max(0, room)), x + 12, TOP + 1);
     }
   }
 
@@ -436,6 +493,14 @@ export class Curve {
     c.textAlign = "left";
     c.fillText(text, left + 8, TOP + 13);
   }
+}
+
+// As much of a text as there is room for, in pixels.
+export function cut(context, text, room) {
+  if (context.measureText(text).width <= room) return text;
+  let letters = [...text];
+  while (letters.length && context.measureText(`${letters.join("")}…`).width > room) letters = letters.slice(0, -1);
+  return letters.length ? `${letters.join("")}…` : "";
 }
 
 // The newest window that holds a modality, as long as every newer one may still get it.

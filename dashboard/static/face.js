@@ -1,5 +1,10 @@
 // The small picture with the followed face's landmarks on it.
 
+import { axes } from "./expressions.js";
+
+const NOSE = 1; // number of the landmark on its tip
+const AXES = ["rgba(255,255,255,.6)", "rgba(255,255,255,.6)", "#ffb000"]; // right, up, forward
+
 export class Face {
   constructor(canvas) {
     this.canvas = canvas;
@@ -14,7 +19,7 @@ export class Face {
     this.busy = true;
     try {
       const picture = await createImageBitmap(preview.jpeg);
-      this.paint(picture, preview.points);
+      this.paint(picture, preview.points, preview.pose_deg ?? []);
       picture.close();
       this.shown += 1;
     } catch (error) {
@@ -24,7 +29,7 @@ export class Face {
     }
   }
 
-  paint(picture, points) {
+  paint(picture, points, pose) {
     const { canvas, context: c } = this;
     const ratio = picture.width / picture.height;
     const width = Math.round(canvas.clientWidth * (window.devicePixelRatio || 1));
@@ -36,6 +41,24 @@ export class Face {
     for (let i = 0; i < points.length; i += 2) {
       c.fillRect(points[i] * width - size / 2, points[i + 1] * height - size / 2, size, size);
     }
+    if (points.length > 2 * NOSE + 1 && pose.length === 3) this.head(points[2 * NOSE] * width, points[2 * NOSE + 1] * height, pose, width / 5);
+  }
+
+  // Where the head points: three short lines from the tip of the nose, the one forward longest.
+  head(x, y, pose, length) {
+    const c = this.context;
+    axes(pose).forEach(([right, down], i) => {
+      const reach = length * (i === 2 ? 1.3 : 0.7);
+      for (const [colour, wide] of [["rgba(0,0,0,.55)", 5], [AXES[i], 2.5]]) {
+        c.strokeStyle = colour;
+        c.lineWidth = wide;
+        c.lineCap = "round";
+        c.beginPath();
+        c.moveTo(x, y);
+        c.lineTo(x + right * reach, y + down * reach);
+        c.stroke();
+      }
+    });
   }
 
   clear() {

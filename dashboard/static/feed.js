@@ -3,6 +3,12 @@
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 4000;
 
+export function feedAddress() {
+  const address = new URL("feed", document.baseURI);
+  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+  return address.href;
+}
+
 export class Feed {
   constructor(url, { onMessage, onPreview, onLink }) {
     Object.assign(this, { url, onMessage, onPreview, onLink });

@@ -32,6 +32,7 @@ export class Palette {
     this.absent = this.dark ? "rgba(255,255,255,.05)" : "rgba(20,24,32,.05)";
     this.band = this.dark ? "rgba(160,176,200,.26)" : "rgba(70,90,120,.2)";
     this.bandEdge = this.dark ? "rgba(160,176,200,.55)" : "rgba(70,90,120,.5)";
+    this.mark = this.dark ? "rgba(255,255,255,.82)" : "rgba(20,24,32,.8)";
     this.cache = new Map();
     return true;
   }

@@ -4,9 +4,9 @@ import { MODALITIES } from "./store.js";
 
 const SILENT_MS = 3500; // a worker beats once a second
 
-export function conditions(store, session, strip, linked, data, now) {
-  const capture = captured(store, session);
-  const trouble = store.workers.filter((worker) => worker.role !== "capture" || worker.session === session);
+export function conditions(store, session, participant, strip, linked, data, now) {
+  const capture = captured(store, session, participant);
+  const trouble = store.workers.filter((worker) => worker.role !== "capture" || (worker.session === session && worker.participant === participant));
   const silent = capture?.state === "running" && now - capture.at > SILENT_MS;
   const name = stateName(capture, strip, linked, data);
   const fresh = name === "running" && !silent && strip?.last != null;
@@ -21,10 +21,10 @@ export function conditions(store, session, strip, linked, data, now) {
 }
 
 // The session's capture worker: what the supervisor knows of it, and its own last heartbeat.
-function captured(store, session) {
-  const worker = store.workers.find((one) => one.role === "capture" && one.session === session);
+function captured(store, session, participant) {
+  const worker = store.workers.find((one) => one.role === "capture" && one.session === session && one.participant === participant);
   if (!worker) return null;
-  const status = store.capture(session);
+  const status = store.capture(session, participant);
   return { ...worker, at: status?.at ?? Infinity, lamps: status?.lamps, detail: worker.detail || status?.detail || "" };
 }
 
@@ -50,7 +50,7 @@ function banner(name, capture, silent, trouble, linked, now) {
   if (restarting) return { banner: `The ${people(restarting)} stopped and is being restarted${restarting.detail ? `: ${restarting.detail}` : ""}. The curve goes on when it is back.`, bad: false };
   const failed = trouble.find((worker) => worker.state === "failed");
   if (failed) return { banner: `The ${people(failed)} does not run: ${failed.detail}`, bad: true };
-  if (name === "ended") return { banner: "The source is over. Start it again, or choose another one on the left.", bad: false };
+  if (name === "ended") return { banner: `The source is over. Start it again, or choose another one ${where()}.`, bad: false };
   if (name === "stopped") return { banner: "Stopped. The curve stays until the next start.", bad: false };
   const inference = trouble.find((worker) => worker.role === "inference");
   if (inference?.state === "fetching") return { banner: `Once only: ${inference.detail}.`, bad: false };
@@ -60,7 +60,7 @@ function banner(name, capture, silent, trouble, linked, now) {
 }
 
 function hint(name, strip, capture, workers) {
-  if (name === "none") return "Nothing is running.\nChoose a source on the left, say what it is for, and press Start.";
+  if (name === "none") return `Nothing is running.\nChoose a source ${where()}, say what it is for, and press Start.`;
   if (name === "starting") {
     const network = workers.find((worker) => worker.role === "inference" && worker.state === "starting");
     const doing = capture?.state === "starting" ? capture.detail : network ? "loading the network" : "waiting for the first window";
@@ -68,10 +68,15 @@ function hint(name, strip, capture, workers) {
   }
   if (name === "paused") return "Paused: nothing is seen or heard.\nPress Resume or the space bar to go on.";
   const empty = !strip?.points?.length;
-  if (name === "ended" && empty) return "The source is over, and gave no window to score.\nChoose another one on the left and press Start.";
+  if (name === "ended" && empty) return `The source is over, and gave no window to score.\nChoose another one ${where()} and press Start.`;
   if (name === "failed" && empty) return "Nothing is running.\nSee the message above; then press Start.";
-  if (name === "stopped" && empty) return "Stopped.\nChoose a source on the left and press Start.";
+  if (name === "stopped" && empty) return `Stopped.\nChoose a source ${where()} and press Start.`;
   return "";
+}
+
+// Where the choices are: narrow screens keep them folded away.
+function where() {
+  return window.innerWidth < 768 ? "behind » at the top left" : "on the left";
 }
 
 function lamps(name, capture, silent, strip) {
@@ -106,4 +111,15 @@ function workersLine(workers) {
   const inference = workers.find((worker) => worker.role === "inference" && worker.state === "running");
   const running = workers.filter((worker) => worker.state === "running").length;
   return `${odd.length ? odd.join(", ") : `${running} worker${running === 1 ? "" : "s"} running`}${inference?.detail && inference.detail !== "running" ? ` · ${inference.detail}` : ""}${restarts ? ` · ${restarts} restart${restarts > 1 ? "s" : ""}` : ""}`;
+}
+
+// Everything that was left out on the way, by name.
+export function dropped(store, session) {
+  const named = { "this page": store.dropped };
+  for (const status of store.statuses.values()) {
+    if (status.role === "capture" && status.session !== session) continue;
+    for (const [name, count] of Object.entries(status.losses)) named[`${status.worker}: ${name}`] = count;
+  }
+  const entries = Object.entries(named).filter(([, count]) => count);
+  return { total: entries.reduce((sum, [, count]) => sum + count, 0), named: entries.map(([name, count]) => `${name} ${count}`).join(", ") };
 }

@@ -3,6 +3,7 @@
 export const KEPT_S = 600;
 const MAX_POINTS = 2400;
 const MAX_WORDS = 4000;
+const MAX_MARKS = 200;
 const MAX_STRIPS = 16;
 const MODALITIES = ["text", "voice", "face"];
 
@@ -12,6 +13,7 @@ export class Strip {
     this.points = []; // in the order of seq
     this.words = []; // stable ones, in the order of time
     this.tentative = [];
+    this.marks = []; // {at_s, text}, in the order of time
     this.version = 0; // of words and their colours, for the layout
     this.newest = 0;
     this.touched = 0;
@@ -49,6 +51,11 @@ export class Strip {
     while (stale < this.words.length && (this.words[stale].end < newest - KEPT_S || this.words.length - stale > MAX_WORDS)) stale += 1;
     if (stale) this.words.splice(0, stale);
     this.tentative = tentative.map(([text, start, end, probability]) => ({ text, start, end, probability, tentative: true }));
+    this.version += 1;
+  }
+
+  addMark(mark) {
+    this.marks = [...this.marks, mark].sort((a, b) => a.at_s - b.at_s).slice(-MAX_MARKS);
     this.version += 1;
   }
 
@@ -108,6 +115,7 @@ export class Store {
     if (message.type === "snapshot") this.begin(message);
     else if (message.type === "prediction") this.strip(message.session, message.participant).addPoint(message);
     else if (message.type === "words") this.strip(message.session, message.participant).addWords(message);
+    else if (message.type === "mark") this.strip(message.session, message.participant).addMark(message);
     else if (message.type === "status") this.addStatus(message);
     else if (message.type === "workers") this.workers = message.workers;
     else if (message.type === "forget") this.forget(message.session);
@@ -118,10 +126,11 @@ export class Store {
     const pictures = new Map([...this.strips].map(([key, strip]) => [key, strip.picture]));
     this.strips.clear();
     this.statuses.clear();
-    for (const { session, participant, predictions, words } of snapshot.strips) {
+    for (const { session, participant, predictions, words, marks } of snapshot.strips) {
       const strip = this.strip(session, participant);
       for (const point of predictions) strip.addPoint(point);
       strip.addWords(words);
+      for (const mark of marks ?? []) strip.addMark(mark);
       strip.picture = pictures.get(`${session}\n${participant}`) ?? null;
     }
     for (const status of snapshot.statuses) this.addStatus(status);
@@ -142,8 +151,13 @@ export class Store {
     for (const [key, status] of this.statuses) if (status.session === session) this.statuses.delete(key);
   }
 
-  capture(session) {
-    for (const status of this.statuses.values()) if (status.role === "capture" && status.session === session) return status;
+  // What is known of a participant, without beginning anything; null where nothing is.
+  known(session, participant) {
+    return this.strips.get(`${session}\n${participant}`) ?? null;
+  }
+
+  capture(session, participant) {
+    for (const status of this.statuses.values()) if (status.role === "capture" && status.session === session && status.participant === participant) return status;
     return null;
   }
 }
