@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from features.messages import MODALITIES, Prediction, Present
 
 Score = Annotated[float, msgspec.Meta(ge=-3.0, le=3.0)]
+DIGITS: Final = 4
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -28,6 +30,9 @@ class PredictionLine(msgspec.Struct, frozen=True):
 
     Scores lie in -3..3 and are null where nothing was seen, heard or said; times are media seconds,
     lags milliseconds. A later ``revision`` of the same ``seq`` of a participant replaces the earlier.
+    ``contribution`` and ``shared`` add up to ``sentiment`` as printed: ``shared`` is what stays
+    whichever single modality is hidden. ``rest`` is what the participant's resting face and voice
+    changed in the score, null where none are set.
     """
 
     source: str
@@ -42,6 +47,8 @@ class PredictionLine(msgspec.Struct, frozen=True):
     high: Score | None
     present: Present
     contribution: Contribution
+    shared: float
+    rest: float | None
     text: str
     lag_ms: dict[str, float]
 
@@ -54,6 +61,7 @@ def prediction_line(prediction: Prediction) -> dict[str, Any]:
 
     Rounding is for reading only: far below what the score can resolve.
     """
+    parts = [_score(prediction.contribution.get(name, 0.0)) for name in MODALITIES]
     line = PredictionLine(
         source=prediction.source,
         session=prediction.session,
@@ -66,9 +74,9 @@ def prediction_line(prediction: Prediction) -> dict[str, Any]:
         low=_score(prediction.low),
         high=_score(prediction.high),
         present=prediction.present,
-        contribution=Contribution(
-            *(_score(prediction.contribution.get(name, 0.0)) for name in MODALITIES)
-        ),
+        contribution=Contribution(*parts),
+        shared=_left(_score(prediction.sentiment), parts),
+        rest=_score(prediction.rest),
         text=" ".join(word.text for word in prediction.words),
         lag_ms={stage: round(ms, 1) for stage, ms in prediction.lag_ms.items()},
     )
@@ -91,4 +99,9 @@ def page_line(prediction: Prediction) -> dict[str, Any]:
 
 
 def _score(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    return None if value is None else round(value, DIGITS)
+
+
+def _left(score: float | None, parts: Iterable[float | None]) -> float:
+    """What makes the printed parts add up to the printed score."""
+    return 0.0 if score is None else round(score - sum(part or 0.0 for part in parts), DIGITS)

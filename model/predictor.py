@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from features.assets import Assets
@@ -18,6 +19,7 @@ from features.errors import CheckpointError, SpecError
 from features.messages import MODALITIES, Prediction, Present, Window
 from model.checkpoint import TEXT_ENCODER, Checkpoint, default_checkpoint
 from model.inputs import Batch, check_streams, collate, prepare
+from model.resting import with_rest
 from model.text import TextEncoder
 
 BATCH: Final = 32  # windows in one pass through the network, which bounds its memory
@@ -25,6 +27,7 @@ TEXT_CACHE: Final = 512  # distinct texts whose token states are kept
 NS_PER_MS: Final = 1_000_000
 Subset = tuple[bool, ...]
 FULL: Final = len(MODALITIES)
+NOTHING: Final[Subset] = (False,) * FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ class Predictor:
         limit_threads(self.device)
         self.network = self.checkpoint.network.to(self.device).requires_grad_(False)
         self._spec_hash = self.checkpoint.spec.hash
+        self._priors = with_rest(self.checkpoint.priors)
         encoder = TextEncoder.load((assets or Assets()).folder(TEXT_ENCODER), self.checkpoint.text)
         self.text_states = TextStates(encoder.to(self.device).eval(), self.device)
 
@@ -179,14 +183,15 @@ class Predictor:
         limit_threads(self.device)
         with torch.inference_mode():
             scores = self._score(self._batch(windows))
+            rests = self._rest_changes(windows, scores)
         made_ns = now_ns()
         return [
-            self._prediction(window, score, started_ns, made_ns)
-            for window, score in zip(windows, scores, strict=True)
+            self._prediction(window, score, rest, started_ns, made_ns)
+            for window, score, rest in zip(windows, scores, rests, strict=True)
         ]
 
     def _batch(self, windows: Sequence[Window]) -> Batch:
-        priors, spec = self.checkpoint.priors, self.checkpoint.spec
+        priors, spec = self._priors, self.checkpoint.spec
         samples = [prepare(w.streams, w.statistics, w.present, priors, spec) for w in windows]
         states, mask = self.text_states([w.text if w.present.text else "" for w in windows])
         return collate(samples, states, mask)
@@ -206,8 +211,26 @@ class Predictor:
             out[i].by_subset[subset] = value
         return out
 
+    def _rest_changes(
+        self, windows: Sequence[Window], scores: Sequence[Scores]
+    ) -> list[float | None]:
+        """What the resting baseline changed in each score; ``None`` where there is none to use."""
+        out: list[float | None] = [None] * len(windows)
+        rows = [i for i, w in enumerate(windows) if scores[i].present != NOTHING and has_rest(w)]
+        if rows:
+            batch = self._batch([without_rest(windows[i]) for i in rows])
+            values = self.network.fuse(self.network.encode(batch), batch.present).score.tolist()
+            for i, value in zip(rows, values, strict=True):
+                out[i] = scores[i].by_subset[scores[i].present] - value
+        return out
+
     def _prediction(
-        self, window: Window, scores: Scores, started_ns: int, made_ns: int
+        self,
+        window: Window,
+        scores: Scores,
+        rest: float | None,
+        started_ns: int,
+        made_ns: int,
     ) -> Prediction:
         score, low, high = scores.fused, None, None
         if score is not None:
@@ -234,7 +257,19 @@ class Predictor:
             text=window.text,
             words=window.words,
             lag_ms=lags_ms(window, started_ns, made_ns),
+            rest=rest,
         )
+
+
+def has_rest(window: Window) -> bool:
+    """Whether the participant's resting face or voice is known in this window."""
+    return any(statistics.rest is not None for statistics in window.statistics.values())
+
+
+def without_rest(window: Window) -> Window:
+    """The window as it would be without a resting baseline."""
+    plain = {name: replace(own, rest=None) for name, own in window.statistics.items()}
+    return replace(window, statistics=plain)
 
 
 def lags_ms(window: Window, started_ns: int, made_ns: int) -> dict[str, float]:

@@ -1,0 +1,103 @@
+"""How most people's face and voice are at rest, which somebody's own rest is set equal to.
+
+    python -m model.resting build --data CORPORA [--cache .cache/corpora]
+    python -m model.resting measure --data CORPORA [--cache .cache/corpora]
+
+``build`` writes the means of neutral faces (FER2013's training pictures) and neutral voices (RAVDESS'
+training actors); ``measure`` prints what a resting stretch changes on people who are not among them.
+The means belong to the extractors, not to a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+import typer
+
+from features.errors import CheckpointError
+from features.spec import FACE, LIVE, Spec
+from model.corpora_text import TRAIN
+from model.features_cache import streams_key
+from model.inputs import Prior
+
+FILE: Final = Path(__file__).parent / "checkpoints" / "rest" / "rest.json"
+DIGITS: Final = 6
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Resting faces and voices.")
+
+
+class RestingStream(msgspec.Struct, frozen=True):
+    """Mean of one stream at rest, and the key of the extractor that it belongs to."""
+
+    extractor: str
+    mean: list[float]
+
+
+@lru_cache(maxsize=1)
+def _kept() -> dict[str, RestingStream]:
+    try:
+        return msgspec.json.decode(FILE.read_bytes(), type=dict[str, RestingStream])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CheckpointError(f"{FILE}: {error}; install Tonality again") from error
+
+
+def with_rest(priors: Mapping[str, Prior]) -> dict[str, Prior]:
+    """The priors with most people's rest, for streams of the extractors that it was made with."""
+    kept = _kept()
+    return {
+        name: msgspec.structs.replace(prior, rest=np.array(kept[name].mean, np.float32))
+        if name in kept and kept[name].extractor == streams_key((name,))
+        else prior
+        for name, prior in priors.items()
+    }
+
+
+def save(means: Mapping[str, np.ndarray], path: Path = FILE, spec: Spec = LIVE) -> None:
+    """Write means ``(D,)`` by stream."""
+    kept = {
+        stream.name: RestingStream(
+            streams_key((stream.name,)),
+            [float(f"{value:.{DIGITS}g}") for value in means[stream.name].tolist()],
+        )
+        for stream in spec.streams
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.encode(kept) + b"\n")
+
+
+@app.callback()
+def resting() -> None:
+    """Resting faces and voices."""
+
+
+@app.command()
+def build(
+    data: Annotated[Path, typer.Option(help="Folder of the corpora.")],
+    cache: Annotated[Path, typer.Option(help="Extracted features.")] = Path(".cache/corpora"),
+    out: Annotated[Path, typer.Option(help="The file to write.")] = FILE,
+) -> None:
+    """Write how most people are at rest."""
+    from model.corpora_face import load_fer
+    from model.corpora_voice import feature_path, load_voice, ravdess
+    from model.live_samples import ClipVoice, Heard
+
+    faces = load_fer(data, cache)
+    chosen = (faces.split == TRAIN) & (faces.emotion == "neutral")
+    heard, clips = Heard(), 0
+    for clip in ravdess(data):
+        known = feature_path(cache, clip).is_file()
+        if known and clip.split == TRAIN and clip.emotion == "neutral":
+            heard.add(ClipVoice(load_voice(cache, clip)).whole())
+            clips += 1
+    means = {name: state.mean for name, state in heard.state().items()}
+    save({**means, FACE: faces.values[chosen].mean(0)}, out)
+    typer.echo(f"{out}: {int(chosen.sum())} faces and {clips} clips at rest")
+
+
+if __name__ == "__main__":
+    app()
