@@ -20,12 +20,15 @@ class FamilyConfig(msgspec.Struct, frozen=True):
     Attributes:
         voice_heads: of the published encoder on raw columns; two need an even number of columns.
         mix_heads: of the layer over the two answers.
+        fusion: ``gated``: text asks voice and face through gates; ``concatenation``, for ablation,
+            puts the pooled modalities side by side.
     """
 
     form: str
     variant: str
     widths: Widths
     gate: Literal["hard", "straight-through", "soft", "open"]
+    fusion: Literal["gated", "concatenation"] = "gated"
     outputs: int = 1
     width: int = 128
     heads: int = 4

@@ -52,6 +52,7 @@ from model.blocks import (
 from model.family_parts import EmbeddedEncoder, FamilyConfig, RawEncoder, TextProjection
 from model.margin import MarginDiscriminator
 from model.rtil import Codes
+from model.token_fusion import ConcatenationFusion
 from model.views import Representations, SequenceBatch, Tensors, Widths, seen, three
 
 
@@ -81,22 +82,19 @@ class RTILFamily(nn.Module):
         self.encoders = self._encoders()
         self.private = nn.ModuleList(nn.Linear(width, width) for _ in MODALITIES)
         self.shared = nn.Linear(width, width)
-        self.positions = Positions(config.steps + 1, width)
-        self.ask_voice = self._ask()
-        self.ask_face = self._ask()
-        self.mix = nn.TransformerEncoderLayer(
-            2 * width, config.mix_heads, config.feedforward, config.dropout, batch_first=True
-        )
-        self.hidden = nn.Linear(2 * width, width)
+        if config.fusion == "concatenation":
+            self.side_by_side = ConcatenationFusion(width, config.dropout)
+        else:
+            self._gate_fusion()
         self.head = nn.Sequential(
             nn.Dropout(config.head_dropout), nn.ReLU(), nn.Linear(width, config.outputs)
         )
         self.decoders = nn.ModuleList(nn.Linear(width, width) for _ in MODALITIES)
         discriminator = Discriminator if config.form == "rtil" else MarginDiscriminator
         self.discriminator = discriminator(width, config.discriminator_dropout)
-        if config.faithful:
+        if config.faithful and config.fusion == "gated":
             self._share_gate()
-        else:
+        if not config.faithful:
             self.lost = nn.ParameterList(0.02 * torch.randn(w) for w in config.widths)
             self.private_token = nn.Parameter(0.5 * torch.randn(3, width))
             self.shared_token = nn.Parameter(0.5 * torch.randn(3, width))
@@ -120,6 +118,16 @@ class RTILFamily(nn.Module):
         else:
             encoders.extend([EmbeddedEncoder(voice, c), EmbeddedEncoder(face, c)])
         return encoders
+
+    def _gate_fusion(self) -> None:
+        c = self.config
+        self.positions = Positions(c.steps + 1, c.width)
+        self.ask_voice = self._ask()
+        self.ask_face = self._ask()
+        self.mix = nn.TransformerEncoderLayer(
+            2 * c.width, c.mix_heads, c.feedforward, c.dropout, batch_first=True
+        )
+        self.hidden = nn.Linear(2 * c.width, c.width)
 
     def _ask(self) -> GatedAttention:
         c = self.config
@@ -165,11 +173,12 @@ class RTILFamily(nn.Module):
         ]
         everything = three(torch.ones_like(mask) for mask in known)
         codes = self.encode(values, everything)
-        placed = three(self.positions(code) for code in codes.private)
         steps = three(p + s for p, s in zip(codes.private, codes.shared, strict=True))
         pooled = three(step.mean(1) for step in steps)
         present = torch.ones(len(batch), 3, dtype=torch.bool, device=steps[0].device)
-        return self._fuse(codes, present, placed, codes.shared, everything, pooled, steps)
+        return self._fuse(
+            codes, present, three(codes.private), codes.shared, everything, pooled, steps
+        )
 
     def _as_intended(self, batch: SequenceBatch, known: Tensors) -> FamilyView:
         values = [
@@ -179,7 +188,7 @@ class RTILFamily(nn.Module):
         codes = self.encode(values, known)
         present = torch.stack([mask.any(1) for mask in known], 1)
         own, common = torch.sigmoid(self.private_token), torch.sigmoid(self.shared_token)
-        placed = three(self.positions(_lead(own[m], c)) for m, c in enumerate(codes.private))
+        private = three(_lead(own[m], c) for m, c in enumerate(codes.private))
         shared = three(_lead(common[m], c) for m, c in enumerate(codes.shared))
         masks = three(torch.cat([torch.ones_like(k[:, :1]), k], 1) for k in known)
         steps = three(p + s for p, s in zip(codes.private, codes.shared, strict=True))
@@ -187,7 +196,7 @@ class RTILFamily(nn.Module):
             torch.where(present[:, m : m + 1], masked_mean(step, mask), own[m] + common[m])
             for m, (step, mask) in enumerate(zip(steps, known, strict=True))
         )
-        return self._fuse(codes, present, placed, shared, masks, pooled, steps)
+        return self._fuse(codes, present, private, shared, masks, pooled, steps)
 
     def _fuse(
         self,
@@ -199,15 +208,26 @@ class RTILFamily(nn.Module):
         pooled: Tensors,
         steps: Tensors,
     ) -> FamilyView:
+        if self.config.fusion == "concatenation":
+            fused = self.side_by_side(*pooled)
+            open_gate = torch.ones_like(private[0][..., :1])
+            gates = (open_gate, open_gate)
+        else:
+            fused, gates = self._text_asks(three(map(self.positions, private)), shared, masks)
+        prediction = self.head(fused)
+        if self.config.outputs == 1:
+            prediction = prediction.squeeze(-1)
+        return FamilyView(prediction, fused, pooled, steps, codes, present, gates)
+
+    def _text_asks(
+        self, private: Tensors, shared: tuple[Tensor, ...], masks: Tensors
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Text-driven fusion: ``(B, width)``, and the gates of voice and face."""
         (text, voice, face), (text_shared, voice_shared, face_shared) = private, shared
         at, voice_gate = self.ask_voice(text, text_shared, voice, voice_shared, masks[1])
         vt, face_gate = self.ask_face(text, text_shared, face, face_shared, masks[2])
         mixed = self.mix(torch.cat([at, vt], -1), src_key_padding_mask=~masks[0])
-        fused = self.hidden(masked_mean(mixed, masks[0]))
-        prediction = self.head(fused)
-        if self.config.outputs == 1:
-            prediction = prediction.squeeze(-1)
-        return FamilyView(prediction, fused, pooled, steps, codes, present, (voice_gate, face_gate))
+        return self.hidden(masked_mean(mixed, masks[0])), (voice_gate, face_gate)
 
 
 def _lead(token: Tensor, sequence: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from features.errors import FeatureError
 from model.streams import Stream, Text, Tokens
 
 MODALITIES: Final = ("text", "audio", "vision")
@@ -132,6 +133,24 @@ class SequenceData:
         """Those that every split has."""
         own = [set(split.modalities) for split in self.splits.values()]
         return tuple(name for name in MODALITIES if all(name in found for found in own))
+
+    def only(self, modalities: Sequence[str]) -> SequenceData:
+        """The same samples with these modalities alone; the name says so where some are left out.
+
+        Raises :class:`FeatureError` for a modality that the data set does not have.
+        """
+        strange = set(modalities) - set(self.modalities)
+        if strange or not modalities:
+            raise FeatureError(
+                f"{self.name} has no '{min(strange, default='')}'; "
+                f"choose among {', '.join(self.modalities)}"
+            )
+        kept = tuple(name for name in self.modalities if name in modalities)
+        if kept == self.modalities:
+            return self
+        gone = {name: None for name in MODALITIES if name not in kept}
+        splits = {name: replace(split, **gone) for name, split in self.splits.items()}
+        return replace(self, splits=splits, name=f"{self.name} ({'+'.join(kept)})")
 
     @property
     def widths(self) -> dict[str, int]:

@@ -102,7 +102,7 @@ def kill_after(epochs: int) -> object:
         ("sati", "intended", 18),
         ("svr", "faithful", 22),
         ("mitr", "faithful", 9),
-        ("mitr", "intended", 5),
+        ("mitr", "intended", 9),
     ],
 )
 def test_every_preset_learns(
