@@ -31,7 +31,12 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
         precision: of matrix products in training, ``float32`` or ``bfloat16``.
         batch: texts a step.
         epochs: passes over the texts of stage 1.
-        mosi_epochs: passes over MOSI in stage 2, each with as many texts of stage 1.
+        comments: how many texts of GoEmotions are drawn.
+        mosi_epochs: passes over MOSI in a run of stage 2, each with as many texts of stage 1.
+        mosi_runs: runs of stage 2, each from the end of stage 1; the mean of their weights is the result.
+        misheard: share of the texts in which words are heard wrongly, and how many of their words.
+        sides: weight of the cross entropy of negative, neutral and positive, of texts with a class.
+        chats: weight of the score's error of such texts: their class is no number.
         rate: peak learning rate of the layers in stage 1; half of it in stage 2.
         head_rate: that of the linear head.
         decay: weight decay.
@@ -39,15 +44,20 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
         save_every_s: seconds between saved states.
     """
 
-    layers: int = 4
+    layers: int = 6
     seed: int = 0
-    phrases: int = 12_000
+    phrases: int = 10_000
     ratings: int = 12_000
+    comments: int = 6_000
     limit: int = 0
     precision: str = "bfloat16"
     batch: int = 32
     epochs: int = 1
-    mosi_epochs: int = 4
+    mosi_epochs: int = 3
+    mosi_runs: int = 2
+    misheard: tuple[float, float] = (0.3, 0.12)
+    sides: float = 0.5
+    chats: float = 0.3
     rate: float = 1e-4
     head_rate: float = 1e-3
     decay: float = 0.01
@@ -78,13 +88,20 @@ class Texts(msgspec.Struct, frozen=True):
         """``(n,) float32``."""
         return torch.tensor([sample.label for sample in self.samples])
 
+    @property
+    def sides(self) -> Tensor:
+        """``(n,) int64``: 0, 1, 2 for negative, neutral, positive; -1 where only a number is known."""
+        return torch.tensor([corpora.side(sample) for sample in self.samples])
+
 
 class Step(msgspec.Struct, frozen=True):
-    """One update: its texts and the share of the peak rate; ``judge`` asks for validation after it."""
+    """One update: its texts and the share of the peak rate; ``judge`` asks for validation after it,
+    ``ends`` says that a stage (0) or a run of stage 2 (1, 2, ...) is complete with it."""
 
     indices: list[int]
     rate: float
     judge: bool
+    ends: int | None = None
 
 
 def read_texts(data: Path, protocol: Protocol) -> Texts:
@@ -97,6 +114,8 @@ def read_texts(data: Path, protocol: Protocol) -> Texts:
         (corpora.sst_phrases(data), protocol.phrases),
         (part(corpora.vader(data), TRAIN), protocol.ratings),
         (part(corpora.meld(data), TRAIN), 0),
+        (part(corpora.emorynlp(data), TRAIN), 0),
+        (part(corpora.goemotions(data), TRAIN), protocol.comments),
     ):
         most = min(count or len(samples) for count in (wanted, protocol.limit, len(samples)))
         general += chance.sample(samples, min(most, len(samples)))
@@ -104,6 +123,7 @@ def read_texts(data: Path, protocol: Protocol) -> Texts:
     everything = corpora.mosi(data)
     own = part(everything, TRAIN)
     own += corpora.window_cuts(own, protocol.cut_words, seed)
+    general, own = (_partly_misheard(texts, protocol) for texts in (general, own))
     valid = part(everything, VALID)
     ends = np.cumsum([len(general), len(own), len(valid)]).tolist()
     return Texts(
@@ -122,14 +142,39 @@ def plan(texts: Texts, lengths: Callable[[int], int], protocol: Protocol) -> lis
         for _ in range(protocol.epochs)
         for batch in batches(texts.general, lengths, protocol.batch, chance)
     ]
-    second: list[list[int]] = []
-    ends = set()
+    steps = [Step(b, slope(i, len(first)), False) for i, b in enumerate(first)]
+    steps[-1] = Step(first[-1], steps[-1].rate, True, 0)
+    for run in range(1, protocol.mosi_runs + 1):
+        steps += _second(texts, lengths, protocol, chance, run)
+    return steps
+
+
+def _second(
+    texts: Texts,
+    lengths: Callable[[int], int],
+    protocol: Protocol,
+    chance: random.Random,
+    run: int,
+) -> list[Step]:
+    """The steps of one run of stage 2; every epoch is judged."""
+    made: list[list[int]] = []
+    ends = []
     for _ in range(protocol.mosi_epochs):
         mixed = texts.mosi + chance.sample(texts.general, min(len(texts.mosi), len(texts.general)))
-        second += batches(mixed, lengths, protocol.batch, chance)
-        ends.add(len(second) - 1)
-    steps = [Step(b, slope(i, len(first)), i == len(first) - 1) for i, b in enumerate(first)]
-    return steps + [Step(b, 0.5 * slope(i, len(second)), i in ends) for i, b in enumerate(second)]
+        made += batches(mixed, lengths, protocol.batch, chance)
+        ends.append(len(made) - 1)
+    return [
+        Step(batch, 0.5 * slope(i, len(made)), i in ends, run if i == ends[-1] else None)
+        for i, batch in enumerate(made)
+    ]
+
+
+def _partly_misheard(samples: list[TextSample], protocol: Protocol) -> list[TextSample]:
+    share, rate = protocol.misheard
+    wrong = corpora.misheard(samples, rate, protocol.seed + 2)
+    chance = random.Random(protocol.seed + 3)
+    pairs = zip(samples, wrong, strict=True)
+    return [noisy if chance.random() < share else own for own, noisy in pairs]
 
 
 def slope(step: int, steps: int) -> float:

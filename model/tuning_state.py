@@ -15,13 +15,13 @@ from model.text import TextEncoder
 
 
 class TuningState:
-    """Layers, head, optimiser and random state of a run, and the best state so far.
+    """Layers, head, optimiser and random state of a run, and where its stages ended.
 
-    Files in ``folder``: ``state.safetensors`` (the newest) and ``best.safetensors``, each replaced
-    at once, so that a kill leaves the one before. A state with another ``key`` is not gone on with.
+    Files in ``folder``: ``state.safetensors`` (the newest) and ``end-N.safetensors`` (weights at the
+    end of stage 1, N = 0, and of each run of stage 2), each replaced at once, so that a kill leaves the
+    one before. A state with another ``key`` is not gone on with.
 
     Attributes:
-        best_step: updates done when validation was best.
         history: ``[updates done, validation error]`` of every judgement.
     """
 
@@ -34,7 +34,6 @@ class TuningState:
         optimiser: torch.optim.Optimizer,
     ) -> None:
         self.encoder, self.head = encoder, head
-        self.best_step = 0
         self.history: list[list[float]] = []
         self._folder, self._key, self._optimiser = folder, key, optimiser
 
@@ -46,7 +45,7 @@ class TuningState:
         self._put(tensors)
         self._put_optimiser(tensors)
         torch.set_rng_state(tensors["random"])
-        self.best_step, self.history = notes["best_step"], notes["history"]
+        self.history = notes["history"]
         return int(notes["step"])
 
     def save(self, step: int) -> None:
@@ -58,18 +57,20 @@ class TuningState:
         self._write("state", tensors, {"step": step})
 
     def judge(self, error: float, step: int) -> None:
-        """Note a validation error; the state is kept as the best if there was none smaller."""
-        best = min((before for _, before in self.history), default=float("inf"))
+        """Note a validation error."""
         self.history.append([step, error])
-        if error < best:
-            self.best_step = step
-            self._write("best", self._weights(), {"step": step})
 
-    def restore_best(self) -> None:
-        """Put the best state's weights back."""
-        tensors, _ = self._read("best")
-        if tensors:
-            self._put(tensors)
+    def end(self, run: int) -> None:
+        """Keep the weights at the end of stage 1 (0) or of a run; the next run begins at stage 1's."""
+        self._write(f"end-{run}", self._weights(), {})
+        tensors, _ = self._read("end-0")
+        self._put(tensors)
+        self._optimiser.state.clear()
+
+    def take_mean(self, runs: int) -> None:
+        """Put the mean of the runs' weights in (Wortsman et al. 2022, model soups)."""
+        ends = [self._read(f"end-{run}")[0] for run in range(1, runs + 1)]
+        self._put({name: torch.stack([end[name] for end in ends]).mean(0) for name in ends[0]})
 
     def _weights(self) -> dict[str, Tensor]:
         learning = {n: p.detach() for n, p in self.encoder.named_parameters() if p.requires_grad}
@@ -94,7 +95,7 @@ class TuningState:
         return [p for group in self._optimiser.param_groups for p in group["params"]]
 
     def _write(self, name: str, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
-        notes = {"key": self._key, "best_step": self.best_step, "history": self.history, **notes}
+        notes = {"key": self._key, "history": self.history, **notes}
         part = self._folder / f"{name}.part"
         contiguous = {key: value.contiguous() for key, value in tensors.items()}
         save_file(contiguous, part, metadata={"notes": json.dumps(notes)})

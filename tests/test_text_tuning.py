@@ -29,7 +29,9 @@ from model.tuning_plan import Protocol, batches, plan, read_texts, slope
 GOOD = ("great", "wonderful", "lovely", "brilliant", "excellent", "superb")
 BAD = ("awful", "terrible", "boring", "dreadful", "horrible", "stupid")
 THINGS = ("film", "story", "actor", "music", "ending", "scene", "day", "meal", "book", "trip")
-SMALL = Protocol(layers=1, phrases=40, ratings=40, batch=8, epochs=1, mosi_epochs=2, rate=3e-4)
+SMALL = Protocol(
+    layers=1, phrases=40, ratings=40, batch=8, epochs=1, mosi_epochs=2, rate=3e-4, comments=20
+)
 
 
 def sentences() -> list[tuple[str, int]]:
@@ -93,6 +95,16 @@ def data(tmp_path: Path) -> Path:
             for i, (text, sign) in enumerate(rows)
         ],
     )
+    _write(
+        folder / corpora_text.EMORY_FILE,
+        ["Utterance", "Emotion", "split"],
+        [[f"hey {text}", "Joyful" if sign > 0 else "Mad", "train"] for text, sign in rows[:20]],
+    )
+    _write(
+        folder / corpora_text.REDDIT_FILE,
+        ["text", "sentiment_group", "split"],
+        [[f"so {text}", "positive" if sign > 0 else "negative", "train"] for text, sign in rows],
+    )
     return folder
 
 
@@ -123,11 +135,29 @@ def test_the_command_learns_and_reports(data: Path, tmp_path: Path, text_folder:
         "mosi_valid", "mosi_test", "sst_dev", "meld_dev", "vader_held_out",
     }  # fmt: skip
     assert set(report["data_sha256"]) == set(corpora_text.TEXT_FILES)
-    assert report["best_step"] == min(report["validation"], key=lambda point: point[1])[0]
+    assert len(report["validation"]) == 1 + SMALL.mosi_runs * SMALL.mosi_epochs + 1
+    assert report["metrics"]["meld_dev"]["weighted_f1_3"] > 60
     tuned = load_file(tmp_path / "text.safetensors")
     assert {value.dtype for value in tuned.values()} == {torch.float16}
     assert {name.split(".")[1] for name in tuned} == {"11"}
-    assert set(load_file(tmp_path / "text_head.safetensors")) == {"score.weight", "score.bias"}
+    assert set(load_file(tmp_path / "text_head.safetensors")) == {
+        "score.weight", "score.bias", "sides.weight", "sides.bias",
+    }  # fmt: skip
+
+
+def test_the_result_is_the_mean_of_the_runs(
+    data: Path, tmp_path: Path, encoder: TextEncoder
+) -> None:
+    texts, copy = read_texts(data, SMALL), deepcopy(encoder)
+    copy.tunable(SMALL.layers)
+    lower = LowerActivations.compute(copy, [s.text for s in texts.samples], tmp_path / "lower")
+    text_tuning.tune(copy, texts, lower, SMALL, tmp_path, lambda _: None)
+    first, one, other = (load_file(tmp_path / f"end-{run}.safetensors") for run in range(3))
+    name = "layers.11.widen.weight"
+    assert not torch.equal(one[name], other[name])
+    assert not torch.equal(first[name], one[name])
+    mean = (one[name] + other[name]) / 2
+    torch.testing.assert_close(copy.state_dict()[name], mean)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
@@ -194,7 +224,8 @@ def test_plan_is_deterministic_covers_everything_and_never_learns_what_it_is_jud
     assert not {texts.samples[i].text for i in texts.valid} & {
         texts.samples[i].text for i in learned
     }
-    assert sum(step.judge for step in steps) == 1 + SMALL.mosi_epochs
+    assert sum(step.judge for step in steps) == 1 + SMALL.mosi_runs * SMALL.mosi_epochs
+    assert [step.ends for step in steps if step.ends is not None] == [0, 1, 2]
     assert steps[-1].judge
     other = plan(read_texts(data, SMALL), lambda index: index % 7, Protocol(seed=5, layers=1))
     assert other != steps
