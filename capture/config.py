@@ -14,7 +14,9 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         source: ``demo``, ``webcam`` (camera and microphone), ``webcam:INDEX``, ``microphone``,
-            ``microphone:NAME_OR_INDEX``, ``webcam:INDEX+microphone:NAME``, or the path of a file.
+            ``microphone:NAME_OR_INDEX``, ``webcam:INDEX+microphone:NAME``, ``browser`` (from the page
+            only), or the path of a file.
+        relay: where the page hands on what the browser gives, for ``browser``; empty otherwise.
         session: identifier of the session, used in topics.
         participant: whose picture and sound this is.
         purpose: why feelings are watched, as the user stated it; shown, kept with the session.
@@ -33,6 +35,7 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     source: str = "demo"
+    relay: str = ""
     session: str = "session"
     participant: str = "me"
     purpose: str = ""

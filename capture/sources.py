@@ -6,6 +6,8 @@ import re
 from functools import partial
 from pathlib import Path
 
+from capture.browser import NAME as BROWSER
+from capture.browser import BrowserSource
 from capture.config import CaptureConfig
 from capture.demo import DemoSource
 from capture.file import FileSource
@@ -37,6 +39,8 @@ def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
             loop=config.loop or config.paced,
             clock=clock,
         )
+    if text == BROWSER:
+        return BrowserSource(config.relay, picture=config.picture, sound=config.sound, clock=clock)
     camera = CAMERA.fullmatch(text)
     microphone = MICROPHONE.fullmatch((camera["microphone"] or "microphone") if camera else text)
     if microphone is not None:
@@ -57,7 +61,9 @@ def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
 
 def is_device(source: str) -> bool:
     """Whether this names a camera or a microphone, which never end, unlike files and the demo."""
-    return any(name.fullmatch(source) is not None for name in (CAMERA, MICROPHONE))
+    return source == BROWSER or any(
+        name.fullmatch(source) is not None for name in (CAMERA, MICROPHONE)
+    )
 
 
 def _devices(
