@@ -7,6 +7,7 @@ import msgspec
 from features.errors import SourceError
 
 RECOGNISERS = ("base", "tiny.en")
+MAX_REST_S = 600.0
 
 
 class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +33,8 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
         recogniser: which faster-whisper model, one of ``RECOGNISERS``.
         language: code such as ``en``, or empty for detection.
         preview: publish small pictures for the page.
+        rest_s: take the first seconds as the participant's resting face and voice; 0 for none.
+        remembered: begin with what is kept of the participant from earlier recordings.
     """
 
     source: str = "demo"
@@ -51,6 +54,8 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
     recogniser: str = "base"
     language: str = "en"
     preview: bool = False
+    rest_s: float = 0.0
+    remembered: bool = False
 
     def __post_init__(self) -> None:
         if not (self.picture or self.sound):
@@ -61,5 +66,7 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise SourceError(
                 f"recogniser '{self.recogniser}' is not one of {', '.join(RECOGNISERS)}"
             )
+        if not 0 <= self.rest_s <= MAX_REST_S:
+            raise SourceError(f"a rest of {self.rest_s} s is outside 0 to {MAX_REST_S:.0f} s")
         if not 1 <= self.fps <= 240:
             raise SourceError(f"fps {self.fps} is outside 1 to 240")

@@ -23,8 +23,11 @@ from capture.stages import FaceStage, SpeechStage, Stage, VoiceStage, put_until,
 from features.assets import Assets
 from features.clock import NS_PER_S, Clock, SystemClock
 from features.messages import Preview, Transcript, Window
+from features.participants import Participant
 from features.queues import BoundedQueue, DropPolicy
+from features.rest import REST_S, Rest
 from features.samples import ActivityChunk, Counters, SpeechUpdate, Word
+from features.statistics import Moments
 from features.windows import Sample, Windower, WindowerConfig
 
 PICTURES_QUEUED = 8
@@ -46,6 +49,8 @@ class Closeable(Protocol):
 class Pipeline:
     """Runs the extractors over a source. Use: ``for message in pipeline.messages(stop): ...``.
 
+    ``known`` is what is kept of the participant from earlier recordings.
+
     Attributes:
         counters: what was dropped, skipped or late, by name.
         lamps: what is there of text, voice and face, for people.
@@ -57,9 +62,11 @@ class Pipeline:
         source: Source,
         assets: Assets | None = None,
         clock: Clock | None = None,
+        known: Participant | None = None,
     ) -> None:
         self.config = config
         self.source = source
+        self._known = known
         self.counters = Counters()
         self.lamps = Lamps(config)
         self._assets = assets or Assets()
@@ -98,6 +105,8 @@ class Pipeline:
                 self._outlet,
             )
             self._windower = self._make_windower()
+            if self.config.rest_s:
+                self._windower.resting.begin(0.0, self.config.rest_s)
             if on_tick is not None:
                 on_tick()  # a pause that was ordered while the models loaded holds from the first item
             self.pause(self._paused)
@@ -171,6 +180,24 @@ class Pipeline:
         """Look and listen again."""
         self.pause(False)
 
+    def rest(self, seconds: float = REST_S) -> None:
+        """Take the next ``seconds`` as the participant's resting face and voice.
+
+        Call from the thread that takes the messages; before the source is open it does nothing.
+        """
+        if self._reader is not None and self._windower is not None:
+            self._windower.resting.begin(self._reader.position_s, seconds)
+
+    def resting(self) -> tuple[Rest, dict[str, float]]:
+        """Means at rest by stream, and the seconds behind those that were taken here."""
+        if self._windower is None:
+            return {}, {}
+        return self._windower.resting.means, self._windower.resting.seconds
+
+    def moments(self) -> dict[str, Moments]:
+        """What this recording itself said about the participant so far, by stream."""
+        return {} if self._windower is None else self._windower.moments()
+
     @property
     def position_s(self) -> float:
         """Media time that has been read from the source."""
@@ -230,6 +257,8 @@ class Pipeline:
                 lossless=not self.source.live,
             ),
             clock=self._clock,
+            before=None if self._known is None else self._known.before(),
+            rest=None if self._known is None else self._known.resting(),
         )
 
     def _now_s(self, reader: Reader) -> float:
@@ -304,6 +333,8 @@ class Pipeline:
         gauges: dict[str, float] = {"media s": round(self.position_s, 1)}
         if self._speech is not None:
             gauges["speech waiting s"] = round(self._speech.waiting_s, 2)
+        if self._windower is not None:
+            gauges.update(self._windower.resting.gauges())
         for stage in self._stages:
             gauges.update({name: round(value, 2) for name, value in stage.gauges().items()})
         return gauges

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import sys
 
-from capture.config import CaptureConfig
+from capture.config import MAX_REST_S, CaptureConfig
 from capture.pipeline import Pipeline
 from capture.sources import open_source
-from features.harness import Harness, run_worker
+from features.harness import Command, Harness, run_worker
+from features.participants import Participants
+from features.rest import REST_S
 
 
 def main(harness: Harness) -> None:
     """Publish what the pipeline gives until the source ends or the parent says stop."""
     config = harness.config(CaptureConfig)
     harness.heartbeat("starting", f"loading the models, opening {config.source}")
-    pipeline = Pipeline(config, open_source(config))
+    known = Participants().load(config.participant) if config.remembered else None
+    pipeline = Pipeline(config, open_source(config), known=known)
     state = "running"
     if harness.paused:  # whoever was not to be filmed must not be, because a process died
         pipeline.pause()
@@ -43,7 +46,18 @@ def _obey(harness: Harness, pipeline: Pipeline, state: str) -> str:
         elif command is not None and command.do == "resume" and state == "paused":
             pipeline.resume()
             state = "running"
+        elif command is not None and command.do == "rest":
+            pipeline.rest(_seconds(command))
     return state
+
+
+def _seconds(command: Command) -> float:
+    """How long a rest is asked for; the usual length where that is no number."""
+    try:
+        wanted = float(command.arguments.get("seconds", REST_S))
+    except ValueError:
+        return REST_S
+    return wanted if 0 < wanted <= MAX_REST_S else REST_S
 
 
 def _beat(harness: Harness, pipeline: Pipeline, state: str) -> None:

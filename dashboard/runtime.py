@@ -17,7 +17,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from capture.config import CaptureConfig
+from capture.config import MAX_REST_S, CaptureConfig
 from dashboard.process import WorkerSpec
 from dashboard.readiness import Fetch, MakeAssets, not_here
 from dashboard.supervisor import Supervisor, Timing, WorkerState
@@ -26,6 +26,7 @@ from features.broker import Broker
 from features.bus import BusAddress
 from features.errors import TonalityError, WorkerError
 from features.harness import Command
+from features.rest import REST_S
 
 logger = logging.getLogger(__name__)
 
@@ -232,6 +233,24 @@ class Runtime:
     def resume_session(self, session: str) -> None:
         """Go on after a pause."""
         self._order(session, Command("resume"))
+
+    def rest(self, session: str, participant: str = "", seconds: float = REST_S) -> None:
+        """Take the next ``seconds`` as the resting face and voice, of one participant or of all.
+
+        Raises :class:`WorkerError` where the session or the participant is not there.
+        """
+        if not 0 < seconds <= MAX_REST_S:
+            raise WorkerError(f"a rest of {seconds} s is outside 0 to {MAX_REST_S:.0f} s")
+        names = [worker_name(session, participant)] if participant else self._names(session)
+        if participant and names[0] not in self._names(session):
+            raise WorkerError(f"session '{session}' has no participant '{participant}'")
+        supervisor = self._running()
+        over = {state.name for state in supervisor.states() if state.over}
+        if over.issuperset(names):
+            raise WorkerError(f"session '{session}' is over: nobody's rest can be taken")
+        for name in names:
+            if name not in over:
+                supervisor.send(name, Command("rest", {"seconds": str(seconds)}))
 
     def sessions(self) -> list[Session]:
         """All sessions in the order of their start, also those that are over and not yet stopped."""

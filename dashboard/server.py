@@ -27,6 +27,7 @@ from dashboard.pending import PendingSession, can_score
 from dashboard.runtime import Runtime
 from dashboard.supervisor import OVER, WorkerState
 from features.errors import BindError, WorkerError
+from features.rest import REST_S
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,14 @@ class Server:
         running = {state.session for state in self._states()}
         for over in set(self.hub.sessions()) - running:
             self.hub.forget(over)
+
+    def rest(self, session: str, participant: str = "", seconds: float = REST_S) -> None:
+        """Take the next seconds as the resting face and voice, of one participant or of all.
+
+        How far that is stands in the worker's status: ``gauges["rest s left"]``, then
+        ``"rest face s"`` and ``"rest voice s"``. Raises :class:`WorkerError` for people.
+        """
+        self.runtime.rest(session, participant, seconds)
 
     def stop_session(self, session: str) -> None:
         """Stop capturing, and delete the file if it was uploaded for this."""

@@ -27,6 +27,10 @@ class SpecError(TonalityError):
     """Windows and checkpoint disagree about the features; the message names both."""
 
 
+class ParticipantError(TonalityError):
+    """What is kept of a participant cannot be read, written or found."""
+
+
 class MessageError(TonalityError):
     """A message is too large, malformed or of a schema version that is not ours."""
 

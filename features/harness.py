@@ -67,7 +67,7 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """An order to a worker: ``stop`` (obeyed by the harness), ``pause``, ``resume`` and the like."""
+    """An order to a worker: ``stop`` (obeyed by the harness), ``pause``, ``resume``, ``rest`` ..."""
 
     do: str
     arguments: dict[str, str] = {}

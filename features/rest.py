@@ -12,12 +12,13 @@ from typing import Final
 import numpy as np
 
 from features.messages import StreamData
-from features.spec import VOICE, Spec
+from features.spec import FACE, VOICE, Spec
 from features.statistics import RunningStatistics
 
 REST_S: Final = 10.0  # how long a stretch is, unless somebody says otherwise
 MIN_REST_S: Final = 1.0  # of a face, or of speech; less says nothing about how somebody is at rest
 EPSILON_S: Final = 1e-6
+SHOWN: Final = (FACE, VOICE)
 
 Rest = Mapping[str, np.ndarray]  # by stream, ``(D,) float32``
 
@@ -58,6 +59,11 @@ class Resting:
         self.left_s = max(0.0, self._until_s - end_s)
         if self.left_s <= EPSILON_S:
             self._end()
+
+    def gauges(self) -> dict[str, float]:
+        """For people: what is left of a stretch, and the seconds behind resting face and voice."""
+        left = {"rest s left": self.left_s} if self.left_s else {}
+        return left | {f"rest {n} s": s for n, s in self.seconds.items() if n in SHOWN}
 
     def _end(self) -> None:
         """Keep what there was enough of; a stream with too little keeps what it had before."""
