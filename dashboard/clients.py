@@ -105,10 +105,13 @@ class Wanted:
     def __contains__(self, prediction: object) -> bool:
         return (
             isinstance(prediction, Prediction)
-            and self.session in (None, prediction.session)
-            and self.participant in (None, prediction.participant)
+            and self.whose(prediction.session, prediction.participant)
             and (prediction.final or not self.final)
         )
+
+    def whose(self, session: str, participant: str) -> bool:
+        """Whether this participant of this session is asked for."""
+        return self.session in (None, session) and self.participant in (None, participant)
 
 
 @dataclass(frozen=True, slots=True)

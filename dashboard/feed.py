@@ -11,6 +11,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from dashboard import events, openapi, overlay
+from dashboard.events import until_gone
 from dashboard.hub import Client, Hub
 from dashboard.server import current
 
@@ -40,16 +42,20 @@ async def asset(request: Request) -> Response:
 
 
 async def feed(socket: WebSocket) -> None:
-    """``WS /feed``: a snapshot first, then every change; JSON as text, pictures as binary frames."""
+    """``WS /feed``: a snapshot first, then every change; JSON as text, pictures as binary frames.
+
+    With ``pictures=0`` none are sent.
+    """
     server = current()
     hub = None if server is None else server.hub
     await socket.accept()
-    client = None if hub is None else hub.join(asyncio.get_running_loop())
+    pictures = socket.query_params.get("pictures") != "0"
+    client = None if hub is None else hub.join(asyncio.get_running_loop(), pictures)
     if hub is None or client is None:
         reason = "the server is starting" if hub is None else "too many browsers"
         await socket.close(code=1013, reason=reason)
         return
-    gone = asyncio.create_task(_until_gone(socket))
+    gone = asyncio.create_task(until_gone(socket))
     try:
         await _serve(socket, hub, client, gone)
     except (WebSocketDisconnect, RuntimeError) as error:
@@ -75,17 +81,13 @@ async def _serve(socket: WebSocket, hub: Hub, client: Client, gone: asyncio.Task
         await client.wait(BEAT_S)
 
 
-async def _until_gone(socket: WebSocket) -> None:
-    while True:
-        message = await socket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
-
-
 def routes() -> list[BaseRoute]:
     """All routes of ours."""
     return [
         WebSocketRoute("/feed", feed),
         Route("/health", health),
         Route("/assets/{name}", asset),
+        *events.routes(),
+        *openapi.routes(),
+        *overlay.routes(),
     ]

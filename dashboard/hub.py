@@ -14,6 +14,7 @@ import msgspec
 from dashboard.clients import CLIENT_QUEUE, MAX_CLIENTS, Client, Follower, Line, Wanted
 from dashboard.lines import json_line
 from dashboard.metrics import Metrics
+from dashboard.schema import ParticipantNow
 from dashboard.timeline import Timeline
 from features.bus import BusAddress, Subscriber
 from features.clock import NS_PER_S, Clock, SystemClock
@@ -124,6 +125,13 @@ class Hub:
             "followers": len(self._followers),
             "browsers_dropped": self._dropped_before + dropped,
         }
+
+    def participants(self, back_s: float, wanted: Wanted | None = None) -> list[ParticipantNow]:
+        """What is known of each participant now, with the predictions of the last ``back_s``."""
+        now_ns, wanted = self._clock.now_ns(), wanted or Wanted()
+        with self._lock:
+            strips = [s for s in self._timeline.strips.values() if wanted.whose(*s.key)]
+            return [strip.now(now_ns, back_s, wanted.final) for strip in strips]
 
     def statuses(self) -> list[dict[str, Any]]:
         """The last heartbeat of each worker."""

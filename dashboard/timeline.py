@@ -7,7 +7,10 @@ import struct
 from collections import OrderedDict
 from typing import Any
 
-from dashboard.lines import page_line
+import msgspec
+
+from dashboard.lines import PredictionLine, page_line
+from dashboard.schema import ParticipantNow
 from features.clock import NS_PER_S
 from features.messages import AnyMessage, Prediction, Preview, Status, Transcript
 from features.samples import Word
@@ -16,6 +19,8 @@ KEPT_S = 600.0
 MAX_POINTS = 2_400  # ten minutes at four windows a second
 MAX_WORDS = 4_000
 MAX_MARKS = 200
+LATEST_S = 30.0  # how far back the newest last revision may lie
+WORDS_S = 30.0
 MAX_PARTICIPANTS = 16
 MAX_WORKERS = 32
 
@@ -82,6 +87,29 @@ class Strip:
     def age_s(self, now_ns: int) -> float | None:
         """Seconds since the newest prediction was made; ``None`` before the first."""
         return max(0.0, round((now_ns - self.made_ns) / NS_PER_S, 3)) if self.made_ns else None
+
+    @property
+    def key(self) -> Key:
+        """Session and participant."""
+        return self.session, self.participant
+
+    def now(self, now_ns: int, back_s: float, final: bool) -> ParticipantNow:
+        """For programs: the newest, and those of the last ``back_s``, only last revisions if asked."""
+        lines = [
+            msgspec.convert(line, PredictionLine)
+            for _, line in sorted(self.points.items())
+            if line["end_s"] > self.newest_s - max(back_s, LATEST_S)
+            and (line["final"] or not final)
+        ]
+        words = [word.text for word in self.stable if word.end_s > self.newest_s - WORDS_S]
+        return ParticipantNow(
+            session=self.session,
+            participant=self.participant,
+            age_s=self.age_s(now_ns),
+            latest=lines[-1] if lines else None,
+            words=" ".join(words),
+            predictions=[line for line in lines if line.end_s > self.newest_s - back_s],
+        )
 
     def snapshot(self, now_ns: int) -> dict[str, Any]:
         """Everything kept, in the order of windows, and how old the newest is."""
