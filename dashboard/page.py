@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import about_page, choices, health_page, live_page, sidebar
+from dashboard import about_page, health_page, live_page, looks, sidebar
 from dashboard.component import STATIC
 from dashboard.server import current
 
@@ -16,7 +16,7 @@ from dashboard.server import current
 def main() -> None:
     """Lay out the chosen page, and what is running beside it."""
     st.set_page_config(page_title="Tonality", page_icon=str(STATIC / "icon.svg"), layout="wide")
-    st.html(choices.STYLE)
+    st.html(looks.STYLE)
     st.session_state.runs = st.session_state.get("runs", 0) + 1
     server = current()
     if server is None:
