@@ -1,0 +1,239 @@
+"""The experiments behind the results page: which runs there are, in groups, in the order they are run.
+
+One processor core trains all of them, so the networks of ``intended`` have feed-forward layers of
+512 instead of 2048 columns, at most 12 epochs, and stop after 3 without a better one; ``published
+width`` among the ablations says what the width is worth. All other settings are the presets'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from features.errors import TonalityError
+from model.ablations import without
+from model.presets import TrainingPlan, training_plan
+
+FAMILY: Final = ("rtil", "sati", "svr")
+MODELS: Final = (*FAMILY, "mitr")
+ALL: Final = ("text", "audio", "vision")
+SEEN: Final = ("audio", "vision")
+SEQUENCES: Final = ("mmmo", "pom", "youtube")
+UTTERANCES: Final = "mosi-utterances-in-context"
+LOST: Final = ("complete", "B", "C")
+FIRST: Final = 3  # seeds
+
+SHORT: Final[Mapping[str, Any]] = {"epochs": 12, "patience": 3, "batch": 64}
+NARROW: Final[Mapping[str, Any]] = {"feedforward": 512}
+# The published networks with our optimiser: at the published rate (1.7e-5) they need hundreds of epochs.
+FAITHFUL: Final[Mapping[str, Any]] = {
+    "optimiser": "adamw", "learning_rate": 5e-4, "decay": 0.01, "schedule": "cosine", "batch": 64,
+    "accumulate": 1, "clip": 1.0, "clip_by": "norm", "epochs": 12, "patience": 3, "first": 0.0,
+    "select": "loss", "task": "l1",
+}  # fmt: skip
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs that differ by seed only.
+
+    Attributes:
+        model: a preset, or ``ridge`` and ``constant``, the baselines.
+        text: the source of text, as in :class:`model.presets.TrainingPlan`.
+        leave_out: a part by name, see :mod:`model.ablations`.
+        scheme: of the training; empty: the preset's own.
+        settings: of the plan; ``changes``: of the network.
+        protocols: that the trained network is judged under.
+    """
+
+    group: str
+    model: str
+    data: str
+    modalities: tuple[str, ...] = ALL
+    variant: str = "intended"
+    text: str = "auto"
+    leave_out: str = ""
+    scheme: str = ""
+    losing: str = "mixed"
+    settings: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    protocols: tuple[str, ...] = ("complete",)
+
+    @property
+    def baseline(self) -> bool:
+        """Whether nothing is trained by epochs."""
+        return self.model in ("ridge", "constant")
+
+    @property
+    def key(self) -> str:
+        """The same for the same training, whichever group asks for it."""
+        plain = msgspec.structs.replace(self, group="", protocols=())
+        if plain.leave_out == "distillation":
+            plain = msgspec.structs.replace(plain, leave_out="", scheme="masked")
+        own = msgspec.to_builtins(plain)
+        digest = hashlib.sha256(msgspec.json.encode(own, order="deterministic")).hexdigest()[:10]
+        return f"{self.model}-{self.data}-{digest}"
+
+    def plan(self) -> TrainingPlan:
+        """How a network of it is trained."""
+        wished: dict[str, Any] = {**SHORT, **self.settings, "text": self.text}
+        if self.scheme:
+            wished["scheme"] = self.scheme
+        if self.scheme != "complete":
+            wished["losing"] = self.losing
+        narrow = NARROW if self.model in FAMILY and self.variant == "intended" else {}
+        wished["changes"] = {**narrow, **self.changes}
+        plan = training_plan(self.model, self.variant, **wished)
+        return without(plan, self.leave_out) if self.leave_out else plan
+
+
+def _mosi() -> Iterator[Experiment]:
+    """Utterance sequences with the file's own text columns: each modality, and all."""
+    for modalities in (ALL, ("text",), ("audio",), ("vision",)):
+        for model in ("constant", "ridge", *MODELS):
+            yield Experiment(
+                group="mosi", model=model, data=UTTERANCES, modalities=modalities, text="features",
+                scheme="complete",
+            )  # fmt: skip
+
+
+def _mosi_words() -> Iterator[Experiment]:
+    """The same utterances, their words read by frozen gte-small: no column that knew the labels."""
+    for modalities in (ALL, ("text", "audio"), ("text",)):
+        for model in ("ridge", *MODELS):
+            yield Experiment(
+                group="mosi-words", model=model, data=UTTERANCES, modalities=modalities,
+                text="encoder", scheme="complete",
+            )  # fmt: skip
+
+
+def _sequences() -> Iterator[Experiment]:
+    """Word-aligned audio and vision, complete and with parts lost; trained on complete data."""
+    for data in SEQUENCES:
+        for model in ("constant", "ridge", *MODELS):
+            yield Experiment(
+                group="sequences", model=model, data=data, modalities=SEEN, scheme="complete",
+                protocols=LOST,
+            )  # fmt: skip
+
+
+def _temporal() -> Iterator[Experiment]:
+    """Does the temporal term help under noise on the frames?"""
+    for data in ("mmmo", "pom"):
+        for part in ("", "temporal"):
+            yield Experiment(
+                group="temporal", model="svr", data=data, modalities=SEEN, leave_out=part,
+                scheme="complete", protocols=("complete", "noise"),
+            )  # fmt: skip
+
+
+def _fusion() -> Iterator[Experiment]:
+    """Does text-driven gated fusion beat concatenation?"""
+    for text in ("features", "encoder"):
+        for model in ("rtil", "mitr"):
+            for part in ("", "fusion"):
+                yield Experiment(
+                    group="fusion", model=model, data=UTTERANCES, text=text, leave_out=part,
+                    scheme="complete",
+                )  # fmt: skip
+
+
+def _distillation() -> Iterator[Experiment]:
+    """Does teacher and student beat plain modality dropout? The same parts are lost in both."""
+    for data in (UTTERANCES, "mmmo"):
+        for model in ("rtil", "mitr"):
+            for scheme in ("masked", "distilled"):
+                yield Experiment(
+                    group="distillation", model=model, data=data, scheme=scheme, text="features",
+                    modalities=ALL if data == UTTERANCES else SEEN, protocols=LOST,
+                )  # fmt: skip
+
+
+def _ablations() -> Iterator[Experiment]:
+    """What each part is worth, on the one data set here with three modalities."""
+    for part in ("", "gate", "fusion", "temporal", "discriminator", "cmd", "reconstruction"):
+        yield Experiment(
+            group="ablations", model="rtil", data=UTTERANCES, text="features", leave_out=part,
+            scheme="complete",
+        )  # fmt: skip
+    for part in ("", "temporal"):
+        yield Experiment(
+            group="ablations", model="svr", data=UTTERANCES, text="features", leave_out=part,
+            scheme="complete",
+        )  # fmt: skip
+    for part in ("", "distillation", "simsiam", "reconstruction", "backward", "time-flip"):
+        yield Experiment(
+            group="ablations", model="mitr", data=UTTERANCES, text="features", leave_out=part,
+            scheme="distilled", protocols=LOST,
+        )  # fmt: skip
+    yield Experiment(
+        group="ablations", model="rtil", data=UTTERANCES, text="features", scheme="complete",
+        changes={"feedforward": 2048},
+    )  # fmt: skip
+
+
+def _faithful() -> Iterator[Experiment]:
+    """The published networks, behaviour and all, trained by our optimiser."""
+    for model in MODELS:
+        yield Experiment(
+            group="faithful", model=model, data=UTTERANCES, variant="faithful", text="features",
+            scheme="complete", settings=dict(FAITHFUL),
+        )  # fmt: skip
+    for data in SEQUENCES:
+        for model in MODELS:
+            yield Experiment(
+                group="faithful", model=model, data=data, modalities=SEEN, variant="faithful",
+                scheme="complete", settings=dict(FAITHFUL),
+            )  # fmt: skip
+
+
+GROUPS: Final[Mapping[str, tuple[Experiment, ...]]] = {
+    "mosi": tuple(_mosi()),
+    "mosi-words": tuple(_mosi_words()),
+    "sequences": tuple(_sequences()),
+    "distillation": tuple(_distillation()),
+    "temporal": tuple(_temporal()),
+    "fusion": tuple(_fusion()),
+    "ablations": tuple(_ablations()),
+    "faithful": tuple(_faithful()),
+}
+ABOUT: Final[Mapping[str, str]] = {
+    "mosi": _mosi.__doc__ or "",
+    "mosi-words": _mosi_words.__doc__ or "",
+    "sequences": _sequences.__doc__ or "",
+    "distillation": _distillation.__doc__ or "",
+    "temporal": _temporal.__doc__ or "",
+    "fusion": _fusion.__doc__ or "",
+    "ablations": _ablations.__doc__ or "",
+    "faithful": _faithful.__doc__ or "",
+}
+
+
+def experiments(groups: tuple[str, ...] = ()) -> list[Experiment]:
+    """All experiments, or those of some groups, in order.
+
+    Raises :class:`TonalityError` for a group that does not exist.
+    """
+    odd = set(groups) - set(GROUPS)
+    if odd:
+        raise TonalityError(f"no group '{min(odd)}'; there are {', '.join(GROUPS)}")
+    return [own for name, group in GROUPS.items() if not groups or name in groups for own in group]
+
+
+def ordered(found: Sequence[Experiment], seeds: int) -> list[tuple[Experiment, int]]:
+    """Experiments with their seeds: three seeds of everything, then the others.
+
+    So a queue that is cut short still has every comparison. Baselines have no chance in them.
+    """
+    parts = (range(min(seeds, FIRST)), range(FIRST, seeds))
+    groups = {own.group: [e for e in found if e.group == own.group] for own in found}
+    return [
+        (own, seed)
+        for part in parts
+        for group in groups.values()
+        for seed in part
+        for own in group
+        if not own.baseline or seed == 0
+    ]
