@@ -14,10 +14,10 @@ import msgspec
 
 from features.errors import TonalityError
 from model.distillation import distillation_weights
-from model.presets import PRESETS, TrainingPlan
+from model.presets import TrainingPlan
 
 FAMILY: Final = ("rtil", "sati", "svr")
-EVERY: Final = tuple(PRESETS)
+EVERY: Final = (*FAMILY, "mitr")
 
 
 @dataclass(frozen=True, slots=True)
