@@ -10,6 +10,7 @@ from capture.config import CaptureConfig
 DEMO = "Demo clip"
 DEVICES = "Camera and microphone"
 FILE = "Video or sound file"
+BROWSER = "Browser camera"
 
 FACE = "Face"
 VOICE = "Voice"
@@ -35,19 +36,21 @@ NOTICE = (
 )
 STYLE = """
 <style>
-  .stMainBlockContainer { padding: 2.6rem 2rem 1rem; max-width: none; }
+  .stMainBlockContainer { padding: 3.6rem 2rem 1rem; max-width: none; }
   [data-testid="stSidebarUserContent"] { padding-top: 0; }
   [data-testid="stSidebarHeader"] { height: 2.2rem; }
   [data-testid="stSidebar"] h1 { padding: 0 0 .4rem; font-size: 1.7rem; }
   [data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: .75rem; }
   [data-testid="stSidebar"] hr { margin: .6rem 0; }
-  [data-testid="stHeader"] { background: transparent; }
+  [data-testid="stMain"] h1 { padding: 0 0 .6rem; font-size: 2rem; }
+  .st-key-about { max-width: 860px; }
   @media (max-width: 560px) {
-    .stMainBlockContainer { padding: 2.6rem 1rem 1rem; }
+    .stMainBlockContainer { padding: 3.6rem 1rem 1rem; }
   }
   @media (min-width: 2200px) {
-    [data-testid="stSidebar"][aria-expanded="true"] { min-width: 440px; }
-    [data-testid="stSidebarUserContent"] { zoom: 1.5; }
+    [data-testid="stSidebar"], [data-testid="stHeader"] { zoom: 1.5; }
+    .stMainBlockContainer { padding-top: 5.4rem; }
+    [data-testid="stMain"] h1, .st-key-about, .st-key-sessions { zoom: 1.6; }
   }
 </style>
 """

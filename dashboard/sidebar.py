@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from capture.config import RECOGNISERS, CaptureConfig
-from dashboard import choices
+from dashboard import browser, choices
 from dashboard.server import Server
 from dashboard.supervisor import OVER, WorkerState
 from features.errors import TonalityError
@@ -20,11 +20,15 @@ Picker = Callable[[Server, str], str | None]  # gives the words of ``CaptureConf
 def show(server: Server) -> None:
     """Everything beside the page."""
     st.title("Tonality")
+    controls, connection = st.container(), st.container()
+    with connection:  # below the controls, but first: a run that ends early must not pass it over
+        browser.slot(server)
     members = server.participants()
-    if all(member.state in OVER for member in members):
-        _chooser(server)
-    else:
-        _running(server, members)
+    with controls:
+        if all(member.state in OVER for member in members):
+            _chooser(server)
+        else:
+            _running(server, members)
     st.divider()
     st.caption(choices.NOTICE)
 
@@ -109,7 +113,7 @@ def _chooser(server: Server) -> None:
     st.caption(missing or choices.ready(use))
     if start and source is not None:
         config = choices.config(kind, source, use, recogniser, purpose or "")
-        if _attempt(server.start_session, config):
+        if _attempt(browser.started, server, config):
             st.rerun()
     _refusal()
 
@@ -130,7 +134,7 @@ def _joining(server: Server, members: list[WorkerState]) -> None:
         config = choices.config(
             kind, source, use, first.recogniser, first.purpose, session=session, participant=name
         )
-        if _attempt(server.start_session, config):
+        if _attempt(browser.started, server, config):
             st.rerun()
 
 
@@ -194,4 +198,5 @@ PICKERS: dict[str, Picker] = {
     choices.DEMO: _demo,
     choices.DEVICES: _devices,
     choices.FILE: _file,
+    choices.BROWSER: browser.source,
 }
