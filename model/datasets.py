@@ -3,6 +3,7 @@
 python -m model.datasets list
 python -m model.datasets describe unaligned_50.pkl
 python -m model.datasets convert unaligned_50.pkl mosi-unaligned
+python -m model.datasets convert CORPORA mmmo.pkl --name mmmo --to mmsa
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from features.errors import TonalityError
-from model import datasets_misa, datasets_mmsa, datasets_plain, datasets_stored
+from model import datasets_misa, datasets_mmsa, datasets_plain, datasets_stored, mmsa_files
 from model.corpora_text import CorpusError
 from model.datasets_stored import sha256
 from model.scaling import SCALINGS, Scaling, scaled
@@ -132,12 +133,18 @@ def _forms(data: SequenceData, title: str) -> list[str]:
 @app.command()
 def convert(
     path: Annotated[Path, typer.Argument(help="An MMSA pickle or a MISA folder.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write, or file with --to mmsa.")],
     name: Annotated[str | None, typer.Option(help="A data set by name.")] = None,
+    to: Annotated[
+        str,
+        typer.Option(help="'safetensors', or 'mmsa', a pickle for tools that read nothing else."),
+    ] = "safetensors",
 ) -> None:
-    """Write a data set as safetensors and JSON, so that no pickle is read again."""
+    """Write a data set as safetensors and JSON, so that no pickle is read again; or for MMSA."""
+    if to not in ("safetensors", "mmsa"):
+        raise CorpusError(f"no format '{to}'; there are safetensors and mmsa")
     data = parse(path, name)
-    datasets_stored.save(data, out)
+    (mmsa_files.write if to == "mmsa" else datasets_stored.save)(data, out)
     sizes = ", ".join(f"{title} {len(split)}" for title, split in data.splits.items())
     _console.print(f"{out}: {data.name}, {sizes}", markup=False, soft_wrap=True)
 
