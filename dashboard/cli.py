@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dashboard import models_cli, research_cli
+from dashboard import models_cli, participants_cli, research_cli, score_cli
+from dashboard.options import (
+    Device,
+    Fps,
+    Height,
+    Language,
+    Picture,
+    Recogniser,
+    Sound,
+    Source,
+    TextOnly,
+    Width,
+    Words,
+)
+from dashboard.output import complain
 from dashboard.readiness import models_for
 from features.errors import TonalityError
-
-if TYPE_CHECKING:
-    from capture.config import CaptureConfig
-    from dashboard.scoring import LineWriter
-    from model.predictor import Predictor
 
 EPILOG = (
     "Scores run from -3 (very negative) to +3 (very positive). Nothing leaves this machine. "
@@ -37,32 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_cli.app, name="models")
-
-Source = Annotated[
-    str,
-    typer.Option(
-        help="'demo', 'webcam' (camera and microphone), 'webcam:1', 'microphone', "
-        "'microphone:NAME', 'webcam:0+microphone:NAME', or the path of a media file."
-    ),
-]
-Device = Annotated[str, typer.Option(help="Where the network runs: auto, cuda, mps or cpu.")]
-Recogniser = Annotated[
-    str, typer.Option(help="Speech recogniser: 'base', or 'tiny.en' for weak machines.")
-]
-Width = Annotated[int, typer.Option(min=16, help="Wished width of the camera's picture.")]
-Height = Annotated[int, typer.Option(min=16, help="Wished height of the camera's picture.")]
-Fps = Annotated[float, typer.Option(min=1, max=240, help="Wished pictures per second.")]
-Picture = Annotated[bool, typer.Option("--picture/--no-picture", help="Use the picture.")]
-Sound = Annotated[bool, typer.Option("--sound/--no-sound", help="Use the sound.")]
-Words = Annotated[bool, typer.Option("--words/--no-words", help="Recognise words in the sound.")]
-TextOnly = Annotated[
-    bool,
-    typer.Option(
-        "--text-only",
-        help="Read nothing but words: no face, no voice. Words alone are not biometric.",
-    ),
-]
-Language = Annotated[str, typer.Option(help="Spoken language, or '' to detect it.")]
+app.add_typer(participants_cli.app, name="participants")
 
 
 def _version(wanted: bool) -> None:
@@ -136,109 +116,7 @@ def run(
     watch(config, json, device, duration)
 
 
-@app.command()
-def score(
-    paths: Annotated[list[str], typer.Argument(help="Media files.", metavar="PATH...")],
-    format: Annotated[str, typer.Option(help="'jsonl' or 'csv'.")] = "jsonl",
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write here instead of to stdout.")
-    ] = None,
-    picture: Picture = True,
-    sound: Sound = True,
-    words: Words = True,
-    text_only: TextOnly = False,
-    recogniser: Recogniser = "base",
-    language: Language = "en",
-    device: Device = "auto",
-    participant: Annotated[str, typer.Option(help="Whose face and voice this is.")] = "me",
-) -> None:
-    """Score files as fast as possible: the same windows and scores as a live run over them.
-
-    One line per window of 4 s, every half second. A file that cannot be read is named on stderr, the
-    others are still scored, and the exit code is 2. The file to write appears at the end, whole.
-
-    Examples:  tonality score a.mp4 b.wav -o out.jsonl    tonality score talk.mkv --format csv
-    """
-    from capture.config import CaptureConfig
-    from capture.sources import is_device
-    from dashboard.output import writing
-
-    if format not in ("jsonl", "csv"):
-        raise typer.BadParameter(f"'{format}' is neither jsonl nor csv", param_hint="--format")
-    for path in filter(is_device, paths):
-        raise TonalityError(f"{path} never ends; watch it with 'tonality run --source {path}'")
-    configs = [
-        CaptureConfig(
-            source=path,
-            session=session,
-            participant=participant,
-            picture=picture and not text_only,
-            sound=sound,
-            voice=not text_only,
-            words=words,
-            recogniser=recogniser,
-            language=language,
-            paced=False,
-        )
-        for path, session in zip(paths, _sessions(paths), strict=True)
-    ]
-    failed = 0
-    with models_cli.termination_as_interrupt(), writing(out, paths) as stream:
-        models_cli.bring(name for config in configs for name in models_for(config))
-        from dashboard.scoring import LineWriter
-        from model.predictor import Predictor
-
-        predictor = Predictor(device=device)
-        writer = LineWriter(stream, format)
-        for config in configs:
-            failed += not _score_one(config, predictor, writer)
-        if failed == len(paths):
-            raise typer.Exit(2)
-    raise typer.Exit(2 if failed else 0)
-
-
-def _score_one(config: CaptureConfig, predictor: Predictor, writer: LineWriter) -> bool:
-    """Score one file with a progress bar on stderr; ``False`` and one line when it cannot be read."""
-    from dashboard.scoring import score as score_source
-    from dashboard.watching import named
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(Path(config.source).name, total=0.0)
-
-        def progress(done_s: float, all_s: float | None) -> None:
-            bar.update(task, completed=done_s, total=all_s or done_s)
-
-        losses: dict[str, int] = {}
-        try:
-            for prediction in score_source(config, predictor, progress, losses):
-                writer.write(prediction)
-        except TonalityError as error:
-            bar.stop()
-            complain(error)
-            return False
-    if losses:
-        complain(f"{config.source}: lost on the way: {named(losses)}")
-    return True
-
-
-def _sessions(paths: Sequence[str]) -> list[str]:
-    """A name for each file, by which its lines can be told from those of all others."""
-    sessions: list[str] = []
-    for path in map(Path, paths):
-        numbered = (f"{path.stem}-{number}{path.suffix}" for number in itertools.count(2))
-        names = itertools.chain([path.name], numbered)
-        sessions.append(next(name for name in names if name not in sessions))
-    return sessions
+score_cli.mount(app)
 
 
 @app.command()
@@ -294,11 +172,6 @@ def _json(value: object) -> str:
     import json as format_
 
     return format_.dumps(value, indent=2)
-
-
-def complain(error: TonalityError | str) -> None:
-    """One line on stderr, without a traceback."""
-    sys.stderr.write(f"tonality: {error}\n")
 
 
 research_cli.mount(app)

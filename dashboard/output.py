@@ -16,6 +16,11 @@ from features.errors import TonalityError
 PASSED_ON = (Path("/dev"), Path("/proc"))  # names of streams that are open already
 
 
+def complain(error: TonalityError | str) -> None:
+    """One line on stderr, without a traceback."""
+    sys.stderr.write(f"tonality: {error}\n")
+
+
 @contextlib.contextmanager
 def writing(out: Path | None, inputs: Sequence[str]) -> Iterator[TextIO]:
     """A stream to standard output or to ``out``, which appears when all is written.

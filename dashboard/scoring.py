@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from capture.config import CaptureConfig
@@ -17,6 +18,9 @@ from capture.sources import open_source
 from dashboard.lines import KEYS, json_line, prediction_line
 from features.clock import SystemClock
 from features.messages import MODALITIES, Prediction, Window
+from features.participants import Participant
+from features.rest import Rest
+from features.statistics import Moments
 
 if TYPE_CHECKING:
     from model.predictor import Predictor
@@ -25,17 +29,35 @@ BATCH = 16  # windows scored at once
 Progress = Callable[[float, float | None], None]  # media seconds done, seconds in all if known
 
 
+@dataclass(slots=True)
+class Learned:
+    """What a source said besides its scores, filled in at its end.
+
+    Attributes:
+        losses: what was lost on the way (broken packets, say).
+        moments: what it said of the participant, by stream.
+        rest: means at rest by stream, known before or taken here.
+        rest_s: seconds of evidence behind those that were taken here.
+    """
+
+    losses: dict[str, int] = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict)
+    rest: Rest = field(default_factory=dict)
+    rest_s: dict[str, float] = field(default_factory=dict)
+
+
 def score(
     config: CaptureConfig,
     predictor: Predictor,
     progress: Progress | None = None,
-    losses: dict[str, int] | None = None,
+    learned: Learned | None = None,
+    known: Participant | None = None,
 ) -> Generator[Prediction, None, None]:
     """Predictions of one source, in order. Raises ``TonalityError`` where it cannot be read.
 
-    What was lost on the way (broken packets, say) is put into ``losses`` at the end.
+    ``known`` is what is kept of the participant from earlier recordings.
     """
-    pipeline = Pipeline(config, open_source(config))
+    pipeline = Pipeline(config, open_source(config), known=known)
     clock = SystemClock()
     waiting: list[Window] = []
 
@@ -52,8 +74,10 @@ def score(
                 waiting.clear()
     if waiting:
         yield from predictor.predict(waiting, clock.now_ns)
-    if losses is not None:
-        losses.update(pipeline.losses())
+    if learned is not None:
+        learned.losses.update(pipeline.losses())
+        learned.moments.update(pipeline.moments())
+        learned.rest, learned.rest_s = pipeline.resting()
 
 
 class LineWriter:

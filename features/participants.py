@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -67,16 +67,19 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
     rest_from: str = ""
     format: int = FORMAT
 
-    def before(self, marks: Iterable[str] = ()) -> dict[str, Moments]:
-        """Moments by stream of all recordings but those of ``marks``."""
-        left_out = set(marks)
+    def before(self) -> dict[str, Moments]:
+        """Moments by stream of all recordings together."""
         out: dict[str, Moments] = {}
         for recording in self.recordings:
-            if recording.mark not in left_out:
-                for name, kept in recording.streams.items():
-                    own = kept.moments()
-                    out[name] = out[name].joined(own) if name in out else own
+            for name, kept in recording.streams.items():
+                own = kept.moments()
+                out[name] = out[name].joined(own) if name in out else own
         return out
+
+    def without(self, mark: str) -> Participant:
+        """Without what the recording of this mark gave: nothing is its own past."""
+        others = tuple(recording for recording in self.recordings if recording.mark != mark)
+        return msgspec.structs.replace(self, recordings=others)
 
     def resting(self) -> Rest:
         """Means at rest by stream; empty where no rest was taken."""
@@ -94,10 +97,11 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
             for name, m in moments.items()
             if m.steps
         }
-        others = [recording for recording in self.recordings if recording.mark != mark]
-        fresh = Recording(source, mark, _today(), streams)
-        kept = (*others, fresh)[-MAX_RECORDINGS:] if streams else tuple(others)
-        return msgspec.structs.replace(self, recordings=kept)
+        others = self.without(mark)
+        if not streams:
+            return others
+        kept = (*others.recordings, Recording(source, mark, _today(), streams))
+        return msgspec.structs.replace(others, recordings=kept[-MAX_RECORDINGS:])
 
     def with_rest(self, source: str, rest: Rest) -> Participant:
         """With the rest that was taken in a recording."""

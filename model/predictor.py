@@ -103,7 +103,7 @@ class TextStates:
 
     def __init__(self, encoder: TextEncoder, device: torch.device, size: int = TEXT_CACHE) -> None:
         self.encoded = 0
-        self._encoder = encoder
+        self.encoder = encoder
         self._device = device
         self._size = size
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
@@ -114,10 +114,10 @@ class TextStates:
         missing = [text for text in dict.fromkeys(texts) if text and text not in found]
         if missing:
             found |= self._encode(missing)
-        empty = torch.zeros(0, self._encoder.width, device=self._device)
+        empty = torch.zeros(0, self.encoder.width, device=self._device)
         rows = [found.get(text, empty) for text in texts]
         longest = max(1, *(len(row) for row in rows))
-        states = torch.zeros(len(rows), longest, self._encoder.width, device=self._device)
+        states = torch.zeros(len(rows), longest, self.encoder.width, device=self._device)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool, device=self._device)
         for i, row in enumerate(rows):
             states[i, : len(row)] = row
@@ -125,8 +125,8 @@ class TextStates:
         return states, mask
 
     def _encode(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        tokens = self._encoder.tokenize(texts)
-        states = self._encoder(tokens.ids.to(self._device), tokens.mask.to(self._device))
+        tokens = self.encoder.tokenize(texts)
+        states = self.encoder(tokens.ids.to(self._device), tokens.mask.to(self._device))
         self.encoded += len(texts)
         out = {}
         for i, text in enumerate(texts):
@@ -155,6 +155,10 @@ class Predictor:
         self._priors = with_rest(self.checkpoint.priors)
         encoder = TextEncoder.load((assets or Assets()).folder(TEXT_ENCODER), self.checkpoint.text)
         self.text_states = TextStates(encoder.to(self.device).eval(), self.device)
+
+    def cut(self, windows: Sequence[Window]) -> list[bool]:
+        """Whether each window has more words than are read."""
+        return self.text_states.encoder.cut([window.text for window in windows])
 
     def check(self, window: Window) -> None:
         """Raise what :meth:`predict` would raise for this window."""

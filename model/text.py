@@ -180,6 +180,11 @@ class TextEncoder(nn.Module):
             mask[row, : len(item.ids)] = True
         return Tokens(ids, mask)
 
+    def cut(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than what :meth:`tokenize` takes, so that its end is not read."""
+        encoded = self._tokenizer.encode_batch([plain(text) for text in texts])
+        return [bool(item.overflowing) for item in encoded]
+
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """``ids (B, N)`` and ``mask (B, N) bool`` to ``(B, N, 384)``; padding changes no real token."""
         return self.upper(self.lower(ids, mask), mask)

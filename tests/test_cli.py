@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dashboard.cli import _sessions, app
+from dashboard.cli import app
 from dashboard.lines import KEYS
+from dashboard.score_cli import _sessions
 from features.errors import TonalityError
 
 SECONDS = 150
