@@ -47,6 +47,7 @@ def mosi_utterances(
     context: int = 0,
     streams: Sequence[str] = ("text", "audio", "vision"),
     allow_leak: bool = False,
+    sentences: np.ndarray | None = None,
 ) -> SequenceData:
     """CMU-MOSI with one vector per utterance: text 100, audio 73, vision 100 columns.
 
@@ -60,6 +61,8 @@ def mosi_utterances(
     refused unless ``allow_leak`` says that a leaky number is wanted. For the same reason validation
     on ``bclstm`` flatters, vision most of all (ridge on its columns: r .66 on valid, .08 on test;
     text .85 and .61): what is chosen by it trusts vision too much.
+
+    ``sentences (2199, D)``, in the order of :func:`mosi_sentences`, stand in for the text's columns.
     """
     leaking = [name for name in LEARNED if name in streams]
     if split == "standard" and leaking and not allow_leak:
@@ -75,6 +78,8 @@ def mosi_utterances(
         raise CorpusError(f"{data / UTTERANCES_FILE}: other utterances than {MOSI_FILE}")
     videos = np.array([row["video_id"] for row in table])
     neighbours = _neighbours(videos, [int(row["clip"]) for row in table], context)
+    if sentences is not None:
+        arrays["text"] = sentences
     own = {"text": "text", "audio": "audio", "vision": "video"}
     sequences = {name: _around(arrays[own[name]], neighbours) for name in streams}
     raw = tuple(plain(row["text"]) for row in table)
@@ -97,6 +102,11 @@ def mosi_utterances(
     splits = {name: whole.select(names == name) for name in SPLITS}
     around = f"-context-{context}" if context else ""
     return SequenceData(f"mosi-utterances-{split}{around}", splits, notes=notes)
+
+
+def mosi_sentences(data: Path) -> list[str]:
+    """The words of CMU-MOSI's utterances, in the order of the table."""
+    return [plain(row["text"]) for row in rows(data / MOSI_FILE, ("text",))]
 
 
 def aligned(data: Path, name: str, trait: int = 0) -> SequenceData:

@@ -41,7 +41,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         model: a preset, or ``ridge`` and ``constant``, the baselines.
-        text: the source of text, as in :class:`model.presets.TrainingPlan`.
+        text: the source of text, as in :class:`model.presets.TrainingPlan`; or ``sentences``: the mean
+            of frozen gte-small's states, one vector for each utterance.
         leave_out: a part by name, see :mod:`model.ablations`.
         scheme: of the training; empty: the preset's own.
         settings: of the plan; ``changes``: of the network.
@@ -78,7 +79,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
     def plan(self) -> TrainingPlan:
         """How a network of it is trained."""
-        wished: dict[str, Any] = {**SHORT, **self.settings, "text": self.text}
+        source = "features" if self.text == "sentences" else self.text
+        wished: dict[str, Any] = {**SHORT, **self.settings, "text": source}
         if self.scheme:
             wished["scheme"] = self.scheme
         if self.scheme != "complete":
@@ -100,13 +102,18 @@ def _mosi() -> Iterator[Experiment]:
 
 
 def _mosi_words() -> Iterator[Experiment]:
-    """The same utterances, their words read by frozen gte-small: no column that knew the labels."""
+    """The same utterances, their words read by frozen gte-small: text that never knew the labels."""
     for modalities in (ALL, ("text", "audio"), ("text",)):
         for model in ("ridge", *MODELS):
             yield Experiment(
                 group="mosi-words", model=model, data=UTTERANCES, modalities=modalities,
-                text="encoder", scheme="complete",
+                text="sentences", scheme="complete",
             )  # fmt: skip
+    for model in ("rtil", "mitr"):
+        yield Experiment(
+            group="mosi-words", model=model, data=UTTERANCES, text="sentences", scheme="masked",
+            losing="subsets",
+        )  # fmt: skip
 
 
 def _sequences() -> Iterator[Experiment]:
@@ -131,7 +138,7 @@ def _temporal() -> Iterator[Experiment]:
 
 def _fusion() -> Iterator[Experiment]:
     """Does text-driven gated fusion beat concatenation?"""
-    for text in ("features", "encoder"):
+    for text in ("features", "sentences"):
         for model in ("rtil", "mitr"):
             for part in ("", "fusion"):
                 yield Experiment(
@@ -146,7 +153,7 @@ def _distillation() -> Iterator[Experiment]:
         for model in ("rtil", "mitr"):
             for scheme in ("masked", "distilled"):
                 yield Experiment(
-                    group="distillation", model=model, data=data, scheme=scheme, text="features",
+                    group="distillation", model=model, data=data, scheme=scheme, text="sentences",
                     modalities=ALL if data == UTTERANCES else SEEN, protocols=LOST,
                 )  # fmt: skip
 
@@ -155,21 +162,21 @@ def _ablations() -> Iterator[Experiment]:
     """What each part is worth, on the one data set here with three modalities."""
     for part in ("", "gate", "fusion", "temporal", "discriminator", "cmd", "reconstruction"):
         yield Experiment(
-            group="ablations", model="rtil", data=UTTERANCES, text="features", leave_out=part,
+            group="ablations", model="rtil", data=UTTERANCES, text="sentences", leave_out=part,
             scheme="complete",
         )  # fmt: skip
     for part in ("", "temporal"):
         yield Experiment(
-            group="ablations", model="svr", data=UTTERANCES, text="features", leave_out=part,
+            group="ablations", model="svr", data=UTTERANCES, text="sentences", leave_out=part,
             scheme="complete",
         )  # fmt: skip
     for part in ("", "distillation", "simsiam", "reconstruction", "backward", "time-flip"):
         yield Experiment(
-            group="ablations", model="mitr", data=UTTERANCES, text="features", leave_out=part,
+            group="ablations", model="mitr", data=UTTERANCES, text="sentences", leave_out=part,
             scheme="distilled", protocols=LOST,
         )  # fmt: skip
     yield Experiment(
-        group="ablations", model="rtil", data=UTTERANCES, text="features", scheme="complete",
+        group="ablations", model="rtil", data=UTTERANCES, text="sentences", scheme="complete",
         changes={"feedforward": 2048},
     )  # fmt: skip
 

@@ -14,13 +14,15 @@ import msgspec
 import numpy as np
 
 from model.datasets import parse
+from model.datasets_plain import mosi_sentences, mosi_utterances
 from model.experiments import GROUPS, Experiment
 from model.metrics import suited
 from model.protocols import Condition, protocol
 from model.research_inputs import Inputs, LabelScale, Seen, scaled_for, wants_encoder
 from model.results_baselines import BASELINES
 from model.results_records import Record, letters, write_records
-from model.splits import TEST
+from model.sentence_vectors import sentence_vectors
+from model.splits import TEST, SequenceData
 from model.text_states import TextStates
 from model.training import Trainer, predict
 
@@ -118,14 +120,28 @@ class Runner:
         scaling = "train" if experiment.baseline else experiment.plan().scaling
         key = (experiment.data, experiment.modalities, experiment.text, scaling)
         if key not in self._inputs:
-            whole = parse(self.data, experiment.data).only(experiment.modalities)
+            whole = self._parsed(experiment).only(experiment.modalities)
             plan = msgspec.structs.replace(
                 (experiment if not experiment.baseline else _as("rtil", experiment)).plan(),
                 scaling=scaling,
             )
-            encoder = self._text_encoder() if wants_encoder(whole, experiment.text) else None
+            encoder = self._text_encoder() if wants_encoder(whole, plan.text) else None
             self._inputs[key] = Inputs(scaled_for(whole, plan), encoder)
         return self._inputs[key]
+
+    def _parsed(self, experiment: Experiment) -> SequenceData:
+        if experiment.text == "sentences":
+            return mosi_utterances(self.data, context=3, sentences=self._sentences())
+        return parse(self.data, experiment.data)
+
+    def _sentences(self) -> np.ndarray:
+        """The vectors of all utterances, kept beside the runs."""
+        path = self.out / "sentences.npy"
+        if not path.is_file():
+            found = sentence_vectors(mosi_sentences(self.data), self._text_encoder())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, found)
+        return np.asarray(np.load(path))
 
     def _text_encoder(self) -> TextStates:
         if self._encoder is None:
@@ -203,7 +219,7 @@ def _scheme_of(experiment: Experiment) -> str:
 def _encoder_of(experiment: Experiment) -> str:
     if "text" not in experiment.modalities:
         return ""
-    return "gte-small" if experiment.text == "encoder" else "file"
+    return "file" if experiment.text in ("features", "auto") else "gte-small"
 
 
 def wanted(experiment: Experiment) -> list[str]:
