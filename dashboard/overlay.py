@@ -10,8 +10,10 @@ from starlette.responses import FileResponse
 from starlette.routing import BaseRoute, Route
 
 PAGE: Final = Path(__file__).parent / "static" / "overlay.html"
-# Nothing from outside, nothing inline but what the address says in CSS variables.
-POLICY: Final = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
+# Nothing from outside; inline styles, because compositors put the user's own CSS in that way.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'"
+)
 
 
 async def overlay(request: Request) -> FileResponse:
