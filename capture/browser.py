@@ -63,7 +63,6 @@ class BrowserSource(Source):
         clock: Clock | None = None,
     ) -> None:
         self.name = NAME
-        self.ending = ""
         self._folder = folder
         self._wanted = {PICTURES: picture, SOUND: sound}
         self._open_s = open_s
@@ -72,6 +71,7 @@ class BrowserSource(Source):
         self._items: deque[Item] = deque()
         self._counts = Counters()
         self._told: dict[str, int] = {}
+        self._jitter_ms: dict[str, float] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._poller = zmq.Poller()
@@ -134,6 +134,11 @@ class BrowserSource(Source):
         """What the browser's way to the page lost, what the page could not hand on, what we left out."""
         return {**self._told, **self._counts.counts, **self._hearing.listening.counts.counts}
 
+    @property
+    def gauges(self) -> dict[str, float]:
+        """How unevenly pictures and sound arrived at the page."""
+        return {f"browser {name} jitter ms": ms for name, ms in self._jitter_ms.items()}
+
     def _receive(self, timeout_s: float) -> tuple[Head, bytes] | None:
         """What waits, sound before pictures."""
         ready = {socket for socket, _ in self._poller.poll(round(timeout_s * 1000))}
@@ -146,6 +151,7 @@ class BrowserSource(Source):
                     logger.warning("%s", error)
                     self._counts.add("items of the browser refused")
                     continue
+                self._jitter_ms[name] = head.jitter_ms
                 for what, count in head.counts.items():  # two sockets, so not always the newest
                     self._told[what] = max(count, self._told.get(what, 0))
                 return head, body

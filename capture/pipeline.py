@@ -330,7 +330,7 @@ class Pipeline:
 
     def gauges(self) -> dict[str, float]:
         """Momentary figures: how far the media is, what waits, milliseconds per item and stage."""
-        gauges: dict[str, float] = {"media s": round(self.position_s, 1)}
+        gauges: dict[str, float] = {"media s": round(self.position_s, 1), **self.source.gauges}
         if self._speech is not None:
             gauges["speech waiting s"] = round(self._speech.waiting_s, 2)
         if self._windower is not None:

@@ -35,12 +35,14 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
         picture: whether the browser gives a picture at all.
         sound: whether it gives sound at all.
         counts: what was lost until now on the way to here, by name.
+        jitter_ms: how unevenly this stream arrived of late, as a mean deviation.
     """
 
     at_ns: int
     picture: bool = True
     sound: bool = True
     counts: dict[str, int] = {}
+    jitter_ms: float = 0.0
 
 
 class PictureHead(_Head, frozen=True, kw_only=True, tag="picture"):

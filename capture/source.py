@@ -58,6 +58,7 @@ class Source(ABC):
         has_picture: known after :meth:`open`.
         has_sound: known after :meth:`open`.
         duration_s: known after :meth:`open` for files; ``None`` for endless sources.
+        ending: why it is over, for people, where there is more to say than that it is.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Source(ABC):
     has_picture: bool = False
     has_sound: bool = False
     duration_s: float | None = None
+    ending: str = ""
 
     @abstractmethod
     def open(self) -> None:
@@ -89,6 +91,11 @@ class Source(ABC):
     @property
     def dropped(self) -> dict[str, int]:
         """Counts of what this source lost, by name."""
+        return {}
+
+    @property
+    def gauges(self) -> dict[str, float]:
+        """Momentary figures of this source, by name with unit."""
         return {}
 
     def __enter__(self) -> Source:

@@ -61,7 +61,8 @@ def _seconds(command: Command) -> float:
 
 
 def _beat(harness: Harness, pipeline: Pipeline, state: str) -> None:
-    detail = "the source is over" if state == "ended" else pipeline.source.name
+    source = pipeline.source
+    detail = (source.ending or "the source is over") if state == "ended" else source.name
     harness.heartbeat(
         state,
         detail,

@@ -27,18 +27,18 @@ MINE: Final = "browser"  # what this tab has connected
 STOPPED: Final = "the browser's camera and microphone were stopped"
 
 LABELS: Final = {
-    "start": "Allow camera and microphone",
-    "stop": "Stop camera and microphone",
-    "select_device": "Choose devices",
+    "start": "Connect",
+    "stop": "Disconnect",
+    "select_device": "Devices",
     "device_ask_permission": "Please allow camera and microphone in the browser's prompt.",
     "device_not_available": "No camera or microphone was found: plug one in, then try again.",
     "device_access_denied": "The browser refused: allow it at the left of the address bar.",
     "media_api_not_available": "Browsers give devices only to https:// pages and to localhost.",
 }
 CONNECT: Final = (
-    "Press the button below and allow the devices in your browser's prompt; nothing is read before "
-    "you press Start. If it refuses, allow them at the left of the address bar. Without a camera, "
-    "take Face out of what is used. Other machines need https."
+    "Connect, and allow camera and microphone in the browser's prompt; nothing is read before "
+    "Start. If it refuses, allow them at the left of the address bar. Without a camera, take Face "
+    "out of what is used. From another machine the page must be https."
 )
 CONNECTED: Final = "This browser is connected. Leaving the page ends the session."
 PICTURE: Final = {"width": {"ideal": 640}, "height": {"ideal": 480}, "frameRate": {"ideal": 30}}
@@ -91,7 +91,7 @@ def started(server: Server, config: CaptureConfig) -> str:
     if config.source != "browser":
         return server.start_session(config)
     if mine is None or not mine.relay.alive:
-        raise TonalityError("browser: the connection is gone; allow camera and microphone again")
+        raise TonalityError("browser: the connection is gone; press Connect again")
     config = replace(config, relay=str(mine.relay.folder))
     session = server.start_session(config)
     mine.member = (session, config.participant)
