@@ -120,7 +120,8 @@ def ready(use: Sequence[str]) -> str:
 
 def shown(config: CaptureConfig) -> str:
     """The source for people."""
-    return DEMO if config.source == "demo" else config.source.rpartition("/")[2]
+    names = {"demo": DEMO, "browser": BROWSER}
+    return names.get(config.source) or config.source.rpartition("/")[2]
 
 
 def used(config: CaptureConfig) -> tuple[str, ...]:

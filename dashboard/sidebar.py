@@ -20,14 +20,18 @@ Picker = Callable[[Server, str], str | None]  # gives the words of ``CaptureConf
 def show(server: Server) -> None:
     """Everything beside the page."""
     st.title("Tonality")
-    controls, connection = st.container(), st.container()
-    with connection:  # below the controls, but first: a run that ends early must not pass it over
+    above, connection, below = st.container(), st.container(), st.container()
+    with connection:  # first, because a run that ends early must not pass it over
         browser.slot(server)
     members = server.participants()
-    with controls:
-        if all(member.state in OVER for member in members):
-            _chooser(server)
-        else:
+    if all(member.state in OVER for member in members):
+        with above:
+            kind = st.radio("Source", list(PICKERS), key="source")
+            source = PICKERS[kind](server, "")
+        with below:
+            _chooser(server, kind, source)
+    else:
+        with below:
             _running(server, members)
     st.divider()
     st.caption(choices.NOTICE)
@@ -91,9 +95,7 @@ def _refusal() -> None:
         st.error(st.session_state.refusal)
 
 
-def _chooser(server: Server) -> None:
-    kind = st.radio("Source", list(PICKERS), key="source")
-    source = PICKERS[kind](server, "")
+def _chooser(server: Server, kind: str, source: str | None) -> None:
     use = st.pills(
         "Use", choices.USES, selection_mode="multi", default=choices.USES, key="use",
         help=choices.USES_HELP,
