@@ -19,6 +19,7 @@ from dashboard.options import (
     Language,
     Picture,
     Recogniser,
+    RestSeconds,
     Sound,
     Source,
     TextOnly,
@@ -88,10 +89,22 @@ def run(
     height: Height = 480,
     fps: Fps = 30.0,
     purpose: Annotated[str, typer.Option(help="Why this is watched; kept with the session.")] = "",
+    participant: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with what 'tonality score --participant NAME' kept; changes nothing."
+        ),
+    ] = None,
+    rest_seconds: RestSeconds = 0.0,
+    smoothing: Annotated[
+        float,
+        typer.Option(min=0.0, max=5.0, help="Calmer scores, which lag by this many seconds more."),
+    ] = 0.0,
 ) -> None:
     """Watch a source live, without a browser.
 
     A window is shown as soon as face and voice are in (dim), and again when its words are stable.
+    text, voice and face are what the score changes by when they are hidden; shared is what stays then.
     Ends with the file, or with Ctrl-C.
 
     Examples:  tonality run --source demo    tonality run --source talk.mp4 --json
@@ -111,9 +124,14 @@ def run(
         height=height,
         fps=fps,
         purpose=purpose,
+        participant=participant or CaptureConfig().participant,
+        remembered=participant is not None,
+        rest_s=rest_seconds,
     )
     models_cli.bring(models_for(config))
-    watch(config, json, device, duration)
+    if participant is not None:
+        participants_cli.tell(participant)
+    watch(config, json, device, duration, smoothing)
 
 
 score_cli.mount(app)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from dashboard.output import complain
 from features.errors import ParticipantError
 from features.participants import Participant, Participants
 from features.spec import FACE, LIVE, VOICE
@@ -28,6 +29,11 @@ def told(participant: Participant) -> str:
     count = len(participant.recordings)
     told = f"{', '.join(known) or 'nothing yet'} from {count} recording{'s' * (count != 1)}"
     return told + (f", rest from {participant.rest_from}" if participant.rest else "")
+
+
+def tell(name: str) -> None:
+    """Say on standard error what is known of a participant; raises what loading raises."""
+    complain(f"participant {name}: known before: {told(Participants().load(name))}")
 
 
 @app.command("list")

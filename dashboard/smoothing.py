@@ -18,6 +18,7 @@ from typing import Any, Final
 from features.messages import MODALITIES
 
 MAX_LAG_S: Final = 5.0
+KEPT: Final = 120  # lines of one participant: a minute, far more than any lag reaches back
 MIN_WIDTH: Final = 0.2  # an interval cut off at the scale's end is no surer for it
 NUMBERS: Final = ("sentiment", "low", "high", "shared")
 
@@ -88,6 +89,31 @@ def smooth(lines: Sequence[Mapping[str, Any]], lag_s: float) -> list[Smoothed | 
         out.append(_smoothed(mean))
         last = line
     return out
+
+
+class Smoother:
+    """Smooths lines as they come, revisions too; remembers the last minutes of one participant."""
+
+    def __init__(self, lag_s: float) -> None:
+        """Raises ``ValueError`` like :func:`smooth`."""
+        smooth([], lag_s)
+        self.lag_s = lag_s
+        self._lines: dict[int, Mapping[str, Any]] = {}
+        self._smoothed: dict[int, Smoothed | None] = {}
+
+    def add(self, line: Mapping[str, Any]) -> Smoothed | None:
+        """Take a line, or a later revision of one; gives it smoothed, ``None`` without a score."""
+        self._lines[line["seq"]] = line
+        for seq in sorted(self._lines)[:-KEPT]:
+            del self._lines[seq]
+        order = sorted(self._lines)
+        smoothed = smooth([self._lines[seq] for seq in order], self.lag_s)
+        self._smoothed = dict(zip(order, smoothed, strict=True))
+        return self.of(line["seq"])
+
+    def of(self, seq: int) -> Smoothed | None:
+        """A window as it is now: later revisions of earlier ones have changed it."""
+        return self._smoothed.get(seq)
 
 
 def _numbers(line: Mapping[str, Any]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import Counter
@@ -10,17 +11,16 @@ from contextlib import closing
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from capture.config import CaptureConfig
-from dashboard.lines import json_line
+from dashboard.lines import json_line, prediction_line
 from dashboard.runtime import Runtime
+from dashboard.smoothing import Smoother
+from dashboard.watch_table import WatchTable
 from features.bus import Subscriber
 from features.errors import WorkerError
-from features.messages import MODALITIES, AnyMessage, Prediction, Status
+from features.messages import AnyMessage, Prediction, Status
 
-ROWS = 16
 DRAIN_S = 5.0  # after the worker's end, how long to wait for its last predictions
 WAIT_S = 0.2
 
@@ -125,8 +125,18 @@ def wait_for_inference(runtime: Runtime, limit_s: float = 120.0) -> None:
     raise WorkerError(f"the inference worker was not ready within {limit_s:.0f} s")
 
 
-def watch(config: CaptureConfig, as_json: bool, device: str, duration_s: float | None) -> None:
-    """Run a session and show it until it ends, ``duration_s`` are over, or Ctrl-C."""
+def watch(
+    config: CaptureConfig,
+    as_json: bool,
+    device: str,
+    duration_s: float | None,
+    smoothing_s: float = 0.0,
+) -> None:
+    """Run a session and show it until it ends, ``duration_s`` are over, or Ctrl-C.
+
+    ``smoothing_s`` is the lag that smoothing may add; 0 shows scores as they are.
+    """
+    smoother = Smoother(smoothing_s)
     runtime = Runtime(device=device)
     try:
         runtime.start()
@@ -134,9 +144,9 @@ def watch(config: CaptureConfig, as_json: bool, device: str, duration_s: float |
         is_device = config.source.startswith(("webcam", "microphone"))
         watcher = Watcher(runtime, runtime.start_session(config), is_device)
         if as_json:
-            _lines(watcher, duration_s)
+            _lines(watcher, duration_s, smoother)
         else:
-            _table(watcher, config, duration_s)
+            _table(watcher, config, duration_s, smoother)
         report_losses(watcher.losses)
     except KeyboardInterrupt:
         return
@@ -155,71 +165,29 @@ def report_losses(losses: Mapping[str, int]) -> None:
         sys.stderr.write(f"lost on the way: {named(losses)}\n")
 
 
-def _lines(watcher: Watcher, duration_s: float | None) -> None:
+def _lines(watcher: Watcher, duration_s: float | None, smoother: Smoother) -> None:
     for message in watcher.messages(duration_s):
         if isinstance(message, Prediction):
-            sys.stdout.write(json_line(message) + "\n")
+            sys.stdout.write(_line(message, smoother) + "\n")
             sys.stdout.flush()
 
 
-def _table(watcher: Watcher, config: CaptureConfig, duration_s: float | None) -> None:
-    rows: dict[int, Prediction] = {}
-    with Live(_render(rows, watcher, config), console=Console(), refresh_per_second=8) as live:
+def _line(prediction: Prediction, smoother: Smoother) -> str:
+    """The usual line; smoothed besides, where that is asked for."""
+    if not smoother.lag_s:
+        return json_line(prediction)
+    line = prediction_line(prediction)
+    smoothed = smoother.add(line)
+    told = None if smoothed is None else smoothed.line()
+    return json.dumps({**line, "smoothed": told}, ensure_ascii=False)
+
+
+def _table(
+    watcher: Watcher, config: CaptureConfig, duration_s: float | None, smoother: Smoother
+) -> None:
+    table = WatchTable(config.source, smoother)
+    with Live(table.render(watcher), console=Console(), refresh_per_second=8) as live:
         for message in watcher.messages(duration_s):
             if isinstance(message, Prediction):
-                rows[message.seq] = message
-                for seq in sorted(rows)[:-ROWS]:
-                    del rows[seq]
-            live.update(_render(rows, watcher, config))
-
-
-def _render(rows: dict[int, Prediction], watcher: Watcher, config: CaptureConfig) -> Table:
-    table = Table(title=f"Tonality - {config.source}", caption=_caption(watcher), expand=True)
-    table.add_column("time", justify="right", width=8)
-    table.add_column("score", justify="right", width=6)
-    table.add_column("80 % interval", width=15)
-    for name in MODALITIES:
-        table.add_column(name, justify="right", width=6)
-    table.add_column("lag", justify="right", width=7)
-    table.add_column("words", ratio=1, no_wrap=True, overflow="ellipsis")
-    for _, prediction in sorted(rows.items()):
-        table.add_row(*_cells(prediction))
-    return table
-
-
-def _cells(prediction: Prediction) -> list[Text]:
-    style = "" if prediction.final else "dim"
-    score, low, high = prediction.sentiment, prediction.low, prediction.high
-    cells = [f"{prediction.end_s:.1f} s"]
-    if score is None or low is None or high is None:
-        cells += ["-", "nothing present"]
-    else:
-        cells += [f"{score:+.2f}", f"{low:+.2f} .. {high:+.2f}"]
-    for name in MODALITIES:
-        there = getattr(prediction.present, name)
-        cells.append(f"{prediction.contribution[name]:+.2f}" if there else "-")
-    lag = prediction.lag_ms.get("total")
-    cells += ["" if lag is None else f"{lag / 1e3:.2f} s", prediction.text]
-    texts = [Text(cell, style=style) for cell in cells]
-    if score is not None:
-        texts[1].stylize(_colour(score))
-    return texts
-
-
-def _colour(score: float) -> str:
-    """Blue for positive, orange for negative: apart for colour-blind eyes, and signed besides."""
-    if abs(score) < 0.3:
-        return "bold"
-    return "bold dodger_blue2" if score > 0 else "bold dark_orange"
-
-
-def _caption(watcher: Watcher) -> str:
-    status = watcher.status
-    if status is None:
-        return "starting the workers ... Ctrl-C stops"
-    lamps = "   ".join(
-        f"{name} {lamp.state}{' (' + lamp.why + ')' if lamp.why else ''}"
-        for name, lamp in status.lamps.items()
-    )
-    lost = "".join(f"   {name} {count}" for name, count in watcher.losses.items())
-    return f"{status.state}   {lamps}{lost}"
+                table.add(message)
+            live.update(table.render(watcher))
