@@ -18,7 +18,6 @@ weights and TFN's output range are never trained.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import numpy as np
 import torch
 import typer
@@ -41,14 +41,20 @@ from model.datasets import read
 from model.metrics import suited
 from model.protocols import protocol
 from model.research_inputs import Inputs, LabelScale
+from model.results_records import Record, letters
+from model.results_runs import condition_name
 from model.splits import MODALITIES, TEST, TRAIN, VALID, SequenceData, Split
 from model.streams import Stream
 from model.text_states import TextStates
 
 PEERS: Final = ("LF_DNN", "LMF", "TFN", "MFN", "MulT")
-SETS: Final = ("mosi-utterances", "mosi-utterances+gte-small", "mmmo", "pom", "youtube")
+SETS: Final = (
+    "mosi-utterances", "mosi-utterances-in-context", "mosi-utterances+gte-small", "mmmo", "pom",
+    "youtube",
+)  # fmt: skip
 ENCODED: Final = "+gte-small"
-RECORDS: Final = "records-peers.jsonl"
+GROUP: Final = "peers"
+RECORDS: Final = f"records-{GROUP}.jsonl"
 KERNEL: Final = 5  # of MulT's convolutions over time
 BATCH: Final = 256  # of predictions
 PROTOCOLS: Final = ("complete", "B", "C")  # of one model for all conditions
@@ -62,7 +68,7 @@ class PeerRun:
     pooled: bool
     scale: LabelScale
     parameters: int
-    epochs: int
+    best_epoch: int
     seconds_per_epoch: float
 
     @torch.no_grad()
@@ -160,9 +166,9 @@ def _trained(
         return judge(*values, **named)
 
     trainer.do_test = counted  # on validation, once an epoch
-    begun = time.monotonic()
+    begun = time.process_time()
     trainer.do_train(network, loaders)
-    seconds = (time.monotonic() - begun) / epochs
+    seconds = (time.process_time() - begun) / epochs
     if not args["model_save_path"].is_file():
         raise TonalityError(f"{args['model_name']} never had a finite loss on validation")
     network.load_state_dict(torch.load(args["model_save_path"], weights_only=True))
@@ -171,7 +177,7 @@ def _trained(
         bool(args.get("need_normalized")),
         LabelScale(data.low, data.high, data.classes),
         package.utils.count_parameters(network),
-        epochs,
+        epochs - args["early_stop"],
         seconds,
     )
 
@@ -217,31 +223,30 @@ def _plateau(
     return torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, **settings)
 
 
-def records(
-    model: str, name: str, data: SequenceData, seed: int, run: PeerRun
-) -> list[dict[str, Any]]:
-    """What is kept of a run: our metrics of the test split, one line for each condition.
+def records(model: str, name: str, data: SequenceData, seed: int, run: PeerRun) -> list[Record]:
+    """What is kept of a run: our metrics of the test split, one record for each condition.
 
     With complete data ``valid`` are those of validation, with the MAE or accuracy of the best
     constant of the training split (``constant_mae``, ``constant_acc``): a peer that is no better
     there has learned nothing. Encoded words cannot be lost afterwards: no protocols but the first.
     """
     own, _, encoder = name.partition("+")
-    letters = "".join(m[0].upper() for m in MODALITIES if m in data.modalities)
-    line = {
-        "group": "peers", "model": model, "variant": "mmsa", "encoder": encoder, "tune": "",
-        "start": "", "data": own, "modalities": letters, "seed": seed, "split": TEST,
-        "parameters": run.parameters, "seconds_per_epoch": round(run.seconds_per_epoch, 3),
-        "epochs": run.epochs,
-    }  # fmt: skip
+    common = Record(
+        group=GROUP, model=model, variant="mmsa", data=own, seed=seed, metrics={},
+        encoder=encoder or ("file" if "text" in data.modalities else ""),
+        modalities=letters(data.modalities), parameters=run.parameters,
+        seconds_per_epoch=round(run.seconds_per_epoch, 3), best_epoch=run.best_epoch,
+    )  # fmt: skip
     found = []
     for title in PROTOCOLS[:1] if encoder else PROTOCOLS:
         for condition in protocol(title, data).conditions:
-            whole = title == "complete"
-            told = {"protocol": title, "condition": "" if whole else condition.name}
             metrics = _judged(run, condition.apply(data.splits[TEST]), data)
-            valid = _judged(run, data.splits[VALID], data) | constant(data) if whole else {}
-            found.append(line | told | {"metrics": metrics, "valid": valid})
+            valid = _judged(run, data.splits[VALID], data) | constant(data)
+            part = msgspec.structs.replace(
+                common, protocol=title, condition=condition_name(title, condition),
+                metrics=metrics, valid=valid if title == "complete" else {},
+            )  # fmt: skip
+            found.append(part)
     return found
 
 
@@ -258,16 +263,11 @@ def constant(data: SequenceData) -> dict[str, float]:
     return {"constant_mae": float(np.abs(asked - np.median(known)).mean())}
 
 
-def done(path: Path) -> set[tuple[str, str, str, int]]:
-    """Model, encoder, data and seed of the runs that were recorded."""
-    if not path.is_file():
-        return set()
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {
-        (own["model"], own["encoder"], own["data"], own["seed"])
-        for own in lines
-        if not own["condition"]
-    }
+def done(path: Path) -> set[tuple[str, str, bool, int]]:
+    """Model, data, whether words were encoded, and seed of the runs that were recorded."""
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    found = (msgspec.json.decode(line, type=Record) for line in lines)
+    return {(own.model, own.data, own.encoder == "gte-small", own.seed) for own in found}
 
 
 def main(
@@ -289,7 +289,7 @@ def main(
             (model, seed)
             for model in models.split(",")
             for seed in range(seeds)
-            if (model, encoder, own, seed) not in known
+            if (model, own, bool(encoder), seed) not in known
         ]
         if wanted:
             read_in = peer_data(name, data, _encoder)
@@ -309,12 +309,13 @@ def _run(
             status.update(f"{model} on {name}, seed {seed}: epoch {epochs}")
 
         lines = records(model, name, data, seed, train_peer(model, data, seed, advance))
-    with path.open("a") as file:
-        file.write("".join(json.dumps(line) + "\n" for line in lines))
-    shown = {key: lines[0]["metrics"].get(key) for key in ("mae", "r", "acc2_has0", "acc", "f1")}
+    with path.open("ab") as file:
+        file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    shown = {key: lines[0].metrics.get(key) for key in ("mae", "r", "acc2_has0", "acc", "f1")}
     told = ", ".join(f"{key} {value:.3g}" for key, value in shown.items() if value is not None)
     console.print(
-        f"{model} on {name}, seed {seed}: {lines[0]['epochs']} epochs, {told}", markup=False
+        f"{model} on {name}, seed {seed}: best was epoch {lines[0].best_epoch}, {told}",
+        markup=False,
     )
 
 

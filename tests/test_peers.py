@@ -5,7 +5,6 @@ Run time: about 12 s, most of it importing MMSA.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from model import datasets, mmsa_files, peers
 from model.corpora_text import CorpusError
 from model.datasets import parse, read
 from model.metrics import suited
+from model.results_records import read_records
 from model.splits import SequenceData, Split
 from model.streams import Stream, Text
 from tests.research_files import mmsa, write_aligned, write_pickle
@@ -122,7 +122,7 @@ def test_every_peer_is_trained_and_says_what_mmsa_would(
 ) -> None:
     seen = []
     run = peers.train_peer(model, mmmo, 0, lambda: seen.append(1), early_stop=0, nlevels=1)
-    assert run.epochs == len(seen) == 1
+    assert run.best_epoch == len(seen) == 1
     assert run.parameters == sum(p.numel() for p in run.network.parameters() if p.requires_grad)
     test = mmmo.splits["test"]
     said = run.say(test, mmmo)
@@ -143,19 +143,20 @@ def test_the_command_line_records_each_run_once(tmp_path: Path) -> None:
     peers.main(**words, seeds=2, models="LMF")
     path = tmp_path / "out" / peers.RECORDS
     first = path.read_text()
-    lines = [json.loads(line) for line in first.splitlines()]
-    assert len(lines) == 2 * 2 * (1 + 10 + 3)
-    whole = [line for line in lines if line["protocol"] == "complete"]
-    assert [(line["data"], line["seed"]) for line in whole] == [
+    found = read_records(path.parent)
+    assert len(found) == 2 * 2 * (1 + 10 + 3)
+    whole = [own for own in found if own.protocol == "complete"]
+    assert [(own.data, own.seed) for own in whole] == [
         ("mmmo", 0), ("mmmo", 1), ("youtube", 0), ("youtube", 1),
     ]  # fmt: skip
+    assert {own.condition for own in found if own.protocol == "C"} == {"a", "v", "a+v"}
     data = read(tmp_path / "data", "mmmo", "train")
     one, median = whole[0], np.median(data.splits["train"].labels)
     labels = data.splits["valid"].labels
     always = suited(np.full(5, median, np.float32), labels, 1, 5)
-    assert one["valid"]["constant_mae"] == pytest.approx(always["mae"])
-    assert one["modalities"] == "AV" and one["metrics"].keys() == always.keys()
-    assert "constant_acc" in whole[2]["valid"]
+    assert one.valid["constant_mae"] == pytest.approx(always["mae"])
+    assert one.modalities == "AV" and one.metrics.keys() == always.keys()
+    assert "constant_acc" in whole[2].valid
     peers.main(**words, seeds=2, models="LMF")
     assert path.read_text() == first
     with pytest.raises(TonalityError, match="no peer 'BERT'"):
