@@ -61,6 +61,11 @@ This is no legal advice.
 def show() -> None:
     """How to read the score first, then where it ends, then everything about the network."""
     st.title("About this score")
+    with st.container(key="about"):
+        _tabs()
+
+
+def _tabs() -> None:
     reading, limits, law, card = st.tabs(
         ["What the numbers mean", "Limits", "Law and licences", "Model card"]
     )

@@ -32,28 +32,32 @@ PURPOSES = (
 
 NOTICE = (
     "While it runs, what is chosen of face, voice and words is read on this machine. Nothing is "
-    "sent anywhere, and nothing is recorded. Tell everyone who can be seen or heard."
+    "sent anywhere{kept}. Tell everyone who can be seen or heard."
 )
-STYLE = """
-<style>
-  .stMainBlockContainer { padding: 3.6rem 2rem 1rem; max-width: none; }
-  [data-testid="stSidebarUserContent"] { padding-top: 0; }
-  [data-testid="stSidebarHeader"] { height: 2.2rem; }
-  [data-testid="stSidebar"] h1 { padding: 0 0 .4rem; font-size: 1.7rem; }
-  [data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: .75rem; }
-  [data-testid="stSidebar"] hr { margin: .6rem 0; }
-  [data-testid="stMain"] h1 { padding: 0 0 .6rem; font-size: 2rem; }
-  .st-key-about { max-width: 860px; }
-  @media (max-width: 560px) {
-    .stMainBlockContainer { padding: 3.6rem 1rem 1rem; }
-  }
-  @media (min-width: 2200px) {
-    [data-testid="stSidebar"], [data-testid="stHeader"] { zoom: 1.5; }
-    .stMainBlockContainer { padding-top: 5.4rem; }
-    [data-testid="stMain"] h1, .st-key-about, .st-key-sessions { zoom: 1.6; }
-  }
-</style>
-"""
+KEEP = {
+    "nothing": 0.0,
+    "for an hour": 3600.0,
+    "for a day": 86_400.0,
+    "for a week": 7 * 86_400.0,
+    "for 30 days": 30 * 86_400.0,
+}
+KEEP_HELP = (
+    "Scores, words and marks go to this machine's disk, to look at them again under Sessions, and "
+    "are deleted by themselves when the time after the session's end is over. Never pictures or "
+    "sound."
+)
+
+
+def notice(kept: bool) -> str:
+    """What people have to know before and while it runs."""
+    told = "; scores, words and marks are kept, no picture and no sound"
+    return NOTICE.format(kept=told if kept else ", and nothing is recorded")
+
+
+def lasting(keep_s: float) -> str:
+    """How long something is kept, for people."""
+    named = {seconds: name.removeprefix("for ") for name, seconds in KEEP.items()}
+    return named.get(keep_s, f"{keep_s / 3600:.0f} hours")
 
 
 def recogniser_name(recogniser: str) -> str:

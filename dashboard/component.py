@@ -81,5 +81,10 @@ def health(key: str) -> None:
     _component("health", "Health")(key=key, data={}, default={})
 
 
+def review(data: dict[str, Any], key: str) -> None:
+    """Mount the curves of kept sessions; ``data`` names one or two of them in ``sessions``."""
+    _component("review", "Review")(key=key, data=data, default={})
+
+
 def _nothing() -> None:
     """Only so that the component's values exist."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import about_page, health_page, live_page, looks, sidebar
+from dashboard import about_page, health_page, live_page, looks, sessions_page, sidebar
 from dashboard.component import STATIC
 from dashboard.server import current
 
@@ -25,6 +25,7 @@ def main() -> None:
     shown = st.navigation(
         [
             st.Page(live_page.show, title="Live", url_path="live", default=True),
+            st.Page(sessions_page.show, title="Sessions", url_path="sessions"),
             st.Page(health_page.show, title="Health", url_path="workers"),
             st.Page(about_page.show, title="About this score", url_path="about"),
         ],

@@ -23,6 +23,8 @@ from streamlit import config as st_config
 from capture.config import CaptureConfig
 from dashboard.gate import Access, require_allowed
 from dashboard.hub import Hub
+from dashboard.keeper import Keeper
+from dashboard.kept import KeptSessions
 from dashboard.pending import PendingSession, can_score
 from dashboard.runtime import Runtime
 from dashboard.supervisor import OVER, WorkerState
@@ -48,6 +50,8 @@ class Server:
         _clear_abandoned_uploads()
         self.uploads = Path(tempfile.mkdtemp(prefix=f"{UPLOADS}{os.getpid()}-"))
         self.hub = Hub(runtime.address, self.workers).start()
+        self.kept = KeptSessions()
+        self.keeper = Keeper(runtime.address, self.kept)
 
     def workers(self) -> list[dict[str, Any]]:
         """What is known of every worker, ready for JSON; last what ended a thread of ours, if any."""
@@ -113,6 +117,7 @@ class Server:
         self._end(session, keep="")
 
     def _end(self, session: str, keep: str) -> None:
+        self.keeper.end(session)
         if not self._called_off(session):
             self.runtime.stop_session(session)
         for key in [key for key in self.configs if key[0] == session]:
@@ -125,6 +130,24 @@ class Server:
         """Whether it was still to be started, and will not be now."""
         pending = self._pending
         return pending is not None and pending.config.session == session and pending.close()
+
+    def keep(self, keep_s: float) -> None:
+        """From now on keep the running session's scores, words and marks, and ``keep_s`` beyond it.
+
+        Raises ``TonalityError`` where nothing runs, or the folder cannot be written.
+        """
+        members = [state for state in self.participants() if state.state not in OVER]
+        if not members:
+            raise WorkerError("nothing runs that could be kept; start a session first")
+        session = members[0].session
+        config = self.configs.get((session, members[0].participant), CaptureConfig())
+        self.keeper.keep(session, config.purpose, keep_s)
+
+    def delete_kept(self, session: str) -> None:
+        """Delete a kept session for good; raises ``WorkerError`` while it is being written."""
+        if self.keeper.keeps(session):
+            raise WorkerError("this session is still being kept; stop it first")
+        self.kept.delete(session)
 
     def participants(self) -> list[WorkerState]:
         """The capture workers of the session begun last: running, over or about to start."""
@@ -141,7 +164,7 @@ class Server:
         if strangers or not moments:
             raise WorkerError(f"there is nobody to mark in session '{session}'; start one first")
         for participant, at_s in moments.items():
-            self.hub.mark(session, participant, at_s, text)
+            self.keeper.mark(self.hub.mark(session, participant, at_s, text))
 
     def health(self) -> dict[str, Any]:
         """Whether our threads, hub and workers stand, with counts; for people and for watchers."""
@@ -155,6 +178,7 @@ class Server:
             steps.callback(shutil.rmtree, self.uploads, ignore_errors=True)
             steps.callback(self.hub.close)
             steps.callback(self.runtime.close)
+            steps.callback(self.keeper.close)
             if self._pending is not None:
                 steps.callback(self._pending.close)
 

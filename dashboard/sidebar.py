@@ -34,7 +34,12 @@ def show(server: Server) -> None:
         with below:
             _running(server, members)
     st.divider()
-    st.caption(choices.NOTICE)
+    st.caption(choices.notice(_kept_now(server, members)))
+
+
+def _kept_now(server: Server, members: list[WorkerState]) -> bool:
+    chosen = choices.KEEP.get(st.session_state.get("keep", ""), 0.0) > 0
+    return server.keeper.keeps(members[0].session) if members else chosen
 
 
 def pause(server: Server, members: list[WorkerState], rest: bool) -> None:
@@ -61,10 +66,27 @@ def _running(server: Server, members: list[WorkerState]) -> None:
     if right.button("Stop", width="stretch", type="primary"):
         _attempt(server.stop_session, session)
         st.rerun()
+    _keeping(server, session)
     if not loading:
         with st.expander("Add a participant"):
             _joining(server, members)
     _refusal()
+
+
+def _keeping(server: Server, session: str) -> None:
+    """What is kept of the running session, and the choice to begin with it."""
+    if server.keeper.trouble:
+        st.error(server.keeper.trouble)
+    elif server.keeper.keeps(session):
+        kept = server.kept.find(session)
+        st.caption(f"Scores, words and marks are kept for {choices.lasting(kept.head.keep_s)}.")
+        return
+    with st.popover("Keep from now on", width="stretch"):
+        options = [name for name, keep_s in choices.KEEP.items() if keep_s]
+        chosen = st.selectbox("Keep", options, key="keep late", help=choices.KEEP_HELP)
+        if st.button("Keep", width="stretch", key="keep now"):
+            _attempt(server.keep, choices.KEEP[chosen])
+            st.rerun()
 
 
 def _paused(members: list[WorkerState]) -> bool:
@@ -110,12 +132,15 @@ def _chooser(server: Server, kind: str, source: str | None) -> None:
         placeholder="What is it for? Choose or write",
         help="Kept with the session and shown while it runs.",
     )  # fmt: skip
+    keep = st.selectbox("Keep", list(choices.KEEP), key="keep", help=choices.KEEP_HELP)
     missing = choices.missing(source, use, purpose)
     start = st.button("Start", type="primary", width="stretch", disabled=bool(missing))
     st.caption(missing or choices.ready(use))
     if start and source is not None:
         config = choices.config(kind, source, use, recogniser, purpose or "")
         if _attempt(browser.started, server, config):
+            if choices.KEEP[keep]:
+                _attempt(server.keep, choices.KEEP[keep])
             st.rerun()
     _refusal()
 

@@ -17,6 +17,8 @@ const BLOCK_LEAST = 76; // pixels that a phrase is wide at least
 const BLOCK_FULL = 100; // pixels at which a phrase without a pause ends; the newest one's width
 const BLOCK_GAP = 9;
 const LANE = 38;
+const LOW = 380; // pixels; a picture lower than this has ticks instead of words, and slimmer lanes
+const LOW_LANE = 25;
 const LANE_FULL = 2; // the score at which a lane's bar is as high as it gets
 const DENSE_S = 120; // spans longer than this show ticks instead of words
 const LANES = [
@@ -24,6 +26,7 @@ const LANES = [
   ["voice", "Voice"],
   ["face", "Face"],
 ];
+const STEPS = [1, 5, 10, 30, 60, 300, 600, 1800]; // seconds between labels of time
 const LATEST_AHEAD_S = 1.2; // how far time runs on past the newest window before it stands still
 
 // Media time of the right edge: runs evenly, guided by when new windows arrive.
@@ -63,6 +66,7 @@ export class Curve {
     this.shown = []; // the phrases themselves
     this.hover = null;
     this.limits = null; // of alerts: {below, above}
+    this.still = false; // a session that is over: nothing is newest, and there is no gutter
     this.resize();
     this.abort = new AbortController();
     const { signal } = this.abort;
@@ -80,7 +84,7 @@ export class Curve {
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.narrow = clientWidth < NARROW;
     this.left = this.narrow ? 50 : LEFT;
-    this.right = this.narrow ? 48 : RIGHT;
+    this.right = this.still ? 16 : this.narrow ? 48 : RIGHT;
     this.plot = Math.max(80, clientWidth - this.left - this.right);
     this.divide();
     return true;
@@ -97,13 +101,19 @@ export class Curve {
   }
 
   divide() {
-    const words = WORD_TICKS + (this.dense ? 0 : WORD_LINES);
-    this.scoreBottom = this.height - AXIS - LANES.length * LANE - words - 14;
+    this.lane = this.height < LOW ? LOW_LANE : LANE;
+    const words = WORD_TICKS + (this.lined ? WORD_LINES : 0);
+    this.scoreBottom = this.height - AXIS - LANES.length * this.lane - words - 14;
     this.gradient = null;
   }
 
   get dense() {
     return this.span > DENSE_S;
+  }
+
+  // Whether there is room for words in lines.
+  get lined() {
+    return !this.dense && this.height >= LOW;
   }
 
   // Draws when needed; true when it did. `key` names everything else that the picture depends on.
@@ -123,10 +133,12 @@ export class Curve {
       this.line(strip.points, first);
       this.lanes(strip.points, first);
       this.ticks(head);
+    });
+    this.clipped(this.left, this.plot + this.right, () => {
+      this.words(strip); // the newest phrase runs over the border
       this.marks(strip.marks, head);
     });
-    this.clipped(this.left, this.plot + this.right, () => this.words(strip)); // the newest phrase runs over the border
-    if (strip.points.length) this.gutter(strip);
+    if (strip.points.length && !this.still) this.gutter(strip);
     if (this.hover !== null) this.tip(strip);
     return true;
   }
@@ -149,7 +161,7 @@ export class Curve {
   }
 
   laneTop(i) {
-    return this.height - AXIS - (LANES.length - i) * LANE;
+    return this.height - AXIS - (LANES.length - i) * this.lane;
   }
 
   font(size, weight = 400, style = "") {
@@ -174,7 +186,7 @@ export class Curve {
       c.fillText(signed(score, 0), this.left - 10, y);
     }
     LANES.forEach(([, label], i) => {
-      const y = this.laneTop(i) + LANE / 2;
+      const y = this.laneTop(i) + this.lane / 2;
       c.strokeStyle = p.line;
       c.lineWidth = 1;
       c.beginPath();
@@ -242,7 +254,7 @@ export class Curve {
       this.stroke(run.slice(settled), 0.55);
       last = run[run.length - 1];
     }
-    if (last && last === points[points.length - 1]) {
+    if (!this.still && last && last === points[points.length - 1]) {
       c.fillStyle = this.palette.score(last.sentiment);
       c.beginPath();
       c.arc(this.x(last.end_s), this.y(last.sentiment), 6, 0, 7);
@@ -293,7 +305,7 @@ export class Curve {
       c.fill();
       if (!text || this.dense) continue;
       const until = marks[i + 1] ? this.x(marks[i + 1].at_s) : Infinity;
-      const room = Math.min(until, this.left + this.plot) - x - 16;
+      const room = Math.min(until, this.left + this.plot + this.right) - x - 16;
       c.fillText(cut(c, text, Math.max(0, room)), x + 12, TOP + 1);
     }
   }
@@ -336,14 +348,15 @@ export class Curve {
     const scale = (this.plot - EDGE) / this.span;
     const all = [...strip.words, ...strip.tentative];
     mark(all, BLOCK_LEAST / scale, BLOCK_FULL / scale);
-    const shown = phrases(all, this.from);
+    const until = this.still ? all.findIndex((word) => word.start > this.from + this.span + 10) : -1;
+    const shown = phrases(until < 0 ? all : all.slice(0, until), this.from);
     const before = this.blocks;
     this.blocks = new Map();
     shown.forEach((words, i) => {
       for (const word of words) {
         if (word.score === undefined || word.end > strip.newest - SETTLED_S) word.score = strip.scoreOf((word.start + word.end) / 2);
       }
-      if (this.dense) return;
+      if (!this.lined) return;
       const spoken = (words[words.length - 1].end - words[0].start) * scale;
       const newest = Math.max(Math.min(BLOCK_FULL, this.right + EDGE), spoken); // over the border, if need be
       const room = i + 1 < shown.length ? (shown[i + 1][0].start - words[0].start) * scale - BLOCK_GAP : newest;
@@ -364,7 +377,7 @@ export class Curve {
   }
 
   words(strip) {
-    const key = `${strip.version}|${this.plot}|${this.span}|${this.palette.font}`;
+    const key = `${strip.version}|${this.plot}|${this.span}|${this.lined}|${this.palette.font}|${this.still ? Math.floor(this.from / 5) : ""}`;
     if (key !== this.placed || strip !== this.placedStrip) {
       this.place(strip);
       this.placed = key;
@@ -378,7 +391,7 @@ export class Curve {
         c.fillRect(this.x((word.start + word.end) / 2) - 1, top, this.dense ? 1 : 2, WORD_TICKS - 4);
       }
     }
-    if (!this.dense) this.lines(top + WORD_TICKS);
+    if (this.lined) this.lines(top + WORD_TICKS);
   }
 
   lines(top) {
@@ -405,8 +418,8 @@ export class Curve {
   lanes(points, first) {
     const c = this.context;
     LANES.forEach(([name], lane) => {
-      const middle = this.laneTop(lane) + LANE / 2;
-      const half = LANE / 2 - 3;
+      const middle = this.laneTop(lane) + this.lane / 2;
+      const half = this.lane / 2 - 3;
       for (let i = first; i < points.length; i += 1) {
         const point = points[i];
         const before = i > 0 && points[i - 1].seq === point.seq - 1 ? points[i - 1].end_s : point.end_s - 0.5;
@@ -428,7 +441,7 @@ export class Curve {
 
   ticks(head) {
     const c = this.context;
-    const step = this.dense ? 60 : this.span > 30 ? 10 : 5;
+    const step = STEPS.find((one) => (one * this.plot) / this.span > 58) ?? STEPS[STEPS.length - 1];
     this.font(12);
     c.textAlign = "center";
     c.fillStyle = this.palette.faint;
@@ -446,7 +459,7 @@ export class Curve {
     c.textAlign = "left";
     LANES.forEach(([name], i) => {
       const last = latest(strip.points, name);
-      const y = this.laneTop(i) + LANE / 2;
+      const y = this.laneTop(i) + this.lane / 2;
       const x = this.left + this.plot + (this.narrow ? 6 : 12);
       if (!last) {
         this.font(13);

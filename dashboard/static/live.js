@@ -151,8 +151,20 @@ export class Live {
   projector() {
     this.projected = !this.projected;
     this.root.classList.toggle("projector", this.projected);
+    this.raise();
     this.root.querySelector('[data-do="projector"]').setAttribute("aria-pressed", String(this.projected));
     this.enlarge();
+  }
+
+  // Above everything else of the page, as dialogs are.
+  raise() {
+    if (this.projected) {
+      this.root.popover = "manual";
+      this.root.showPopover();
+    } else {
+      this.root.hidePopover();
+      this.root.removeAttribute("popover");
+    }
   }
 
   enlarge() {

@@ -7,7 +7,8 @@ const MAX_MARKS = 200;
 const MAX_STRIPS = 16;
 const MODALITIES = ["text", "voice", "face"];
 
-export class Strip {
+// Points, words and marks of one participant, as a curve asks for them.
+export class Track {
   constructor(session, participant) {
     Object.assign(this, { session, participant });
     this.points = []; // in the order of seq
@@ -16,6 +17,42 @@ export class Strip {
     this.marks = []; // {at_s, text}, in the order of time
     this.version = 0; // of words and their colours, for the layout
     this.newest = 0;
+  }
+
+  get last() {
+    return this.points.length ? this.points[this.points.length - 1] : null;
+  }
+
+  // Index of the first point that ends at or after a media time.
+  indexAt(time) {
+    let low = 0;
+    let high = this.points.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.points[middle].end_s < time) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  // Score of the window in whose middle a moment lies, or of the nearest that still holds it.
+  scoreOf(time) {
+    const first = this.points.length ? this.points[0] : null;
+    if (!first) return null;
+    const half = (first.end_s - first.start_s) / 2;
+    for (let i = Math.min(this.indexAt(time + half), this.points.length - 1); i >= 0; i -= 1) {
+      const point = this.points[i];
+      if (point.end_s <= time) return null;
+      if (point.sentiment !== null && point.start_s <= time) return point.sentiment;
+    }
+    return null;
+  }
+}
+
+// The last ten minutes of somebody who is captured now.
+export class Strip extends Track {
+  constructor(session, participant) {
+    super(session, participant);
     this.touched = 0;
     this.picture = null;
   }
@@ -57,35 +94,6 @@ export class Strip {
   addMark(mark) {
     this.marks = [...this.marks, mark].sort((a, b) => a.at_s - b.at_s).slice(-MAX_MARKS);
     this.version += 1;
-  }
-
-  get last() {
-    return this.points.length ? this.points[this.points.length - 1] : null;
-  }
-
-  // Index of the first point that ends at or after a media time.
-  indexAt(time) {
-    let low = 0;
-    let high = this.points.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.points[middle].end_s < time) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  // Score of the window in whose middle a moment lies, or of the nearest that still holds it.
-  scoreOf(time) {
-    const first = this.points.length ? this.points[0] : null;
-    if (!first) return null;
-    const half = (first.end_s - first.start_s) / 2;
-    for (let i = Math.min(this.indexAt(time + half), this.points.length - 1); i >= 0; i -= 1) {
-      const point = this.points[i];
-      if (point.end_s <= time) return null;
-      if (point.sentiment !== null && point.start_s <= time) return point.sentiment;
-    }
-    return null;
   }
 }
 

@@ -1,7 +1,8 @@
 """A capture worker whose conversation is written down: real messages, no camera and no models.
 
 What the source names decides what happens: ``calm`` goes on for ever; ``fast`` does so at a
-hundred times the speed; ``short`` ends after twelve windows; ``broken`` refuses; ``faceless`` loses the face.
+hundred times the speed; ``short`` ends after twelve windows; ``broken`` refuses; ``faceless`` loses
+the face, ``voiceless`` the voice, ``wordless`` the words, ``nothing`` all three.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class Script:
         }
 
     def words(self, until_s: float) -> tuple[Word, ...]:
+        if what(self.config) in ("wordless", "nothing"):
+            return ()
         first = max(0, int((until_s - 30.0) / WORD_S))
         return tuple(
             Word(SPEECH[i % len(SPEECH)], i * WORD_S, i * WORD_S + 0.36, 0.9)
@@ -100,9 +103,11 @@ class Script:
 
     def prediction(self, seq: int, revision: int) -> Prediction:
         end_s = (seq + 8) * HOP_S
-        face = what(self.config) != "faceless" and not 20.0 <= end_s % 60.0 < 32.0
-        heard = not self.silent(end_s - 1.0)
-        present = Present(text=heard and revision > 0, voice=heard, face=face)
+        lost = what(self.config)
+        face = lost not in ("faceless", "nothing") and not 20.0 <= end_s % 60.0 < 32.0
+        heard = lost != "nothing" and not self.silent(end_s - 1.0)
+        text = heard and lost != "wordless" and revision > 0
+        present = Present(text=text, voice=heard and lost != "voiceless", face=face)
         score = score_at(end_s) if present.any() else None
         parts = {
             "text": 1.2 * (score or 0),
@@ -151,7 +156,8 @@ class Script:
             ],
             axis=1,
         )
-        face = what(self.config) != "faceless"
+        face = what(self.config) not in ("faceless", "nothing")
+        turned = (6 * math.sin(now_s / 3), 25 * math.sin(now_s / 2), 4 * math.sin(now_s))
         return Preview(
             **self._about(now_s, now_s),
             jpeg=cv2.imencode(".jpg", image)[1].tobytes(),
@@ -159,6 +165,7 @@ class Script:
             quality="ok" if face else "no face",
             faces=int(face),
             expressions={"mouthSmileLeft": 0.6, "browInnerUp": 0.3} if face else {},
+            pose_deg=turned if face else (),
         )
 
     def lamps(self, seq: int) -> dict[str, Lamp]:
@@ -191,7 +198,7 @@ def main(harness: Harness) -> None:
         harness.heartbeat(
             state,
             config.source,
-            {"windows": seq},
+            {"windows": seq, "pictures": round(seq * 15 * HOP_S)},
             {"fps": 15.0},
             script.lamps(seq),
             {"pictures skipped": 3 if seq > 2 else 0},
