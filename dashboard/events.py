@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
+import anyio
 import msgspec
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
@@ -55,13 +56,20 @@ async def events(request: Request) -> Response:
     joined = _follow(request.query_params)
     if isinstance(joined, str):
         return JSONResponse({"detail": joined}, status_code=503, headers={"Retry-After": "2"})
-    return EventSourceResponse(_stream(*joined), ping=PING_S, send_timeout=SEND_S)
+    end = anyio.Event()  # set when the server is about to end
+    return EventSourceResponse(
+        _stream(*joined, end),
+        ping=PING_S,
+        send_timeout=SEND_S,
+        shutdown_event=end,
+        shutdown_grace_period=2 * LOOK_S,
+    )
 
 
-async def _stream(hub: Hub, follower: Follower) -> AsyncIterator[ServerSentEvent]:
+async def _stream(hub: Hub, follower: Follower, end: anyio.Event) -> AsyncIterator[ServerSentEvent]:
     try:
         yield ServerSentEvent(comment="predictions follow", retry=2000)
-        async with contextlib.aclosing(_batches(hub, follower)) as batches:
+        async with contextlib.aclosing(_batches(hub, follower, end)) as batches:
             async for lost, lines in batches:
                 if lost:
                     told = msgspec.json.encode(Lost(lost)).decode()
@@ -72,8 +80,10 @@ async def _stream(hub: Hub, follower: Follower) -> AsyncIterator[ServerSentEvent
         hub.leave(follower)
 
 
-async def _batches(hub: Hub, follower: Follower) -> AsyncIterator[tuple[int, list[Line]]]:
-    while hub.alive:
+async def _batches(
+    hub: Hub, follower: Follower, end: anyio.Event
+) -> AsyncIterator[tuple[int, list[Line]]]:
+    while hub.alive and not end.is_set():
         lost, lines = follower.take()
         if lost or lines:
             yield lost, lines

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 from capture.config import CaptureConfig
 from dashboard import choices, server
 from dashboard.feed import routes
-from dashboard.gate import Gate, is_loopback, refusal
+from dashboard.gate import Access, Gate, is_loopback, refusal, require_allowed
 from dashboard.pending import LOADING
 from dashboard.runtime import Runtime
 from features.errors import BindError, WorkerError
@@ -164,6 +164,56 @@ def test_other_machines_are_refused() -> None:
     assert refusal(scope) == "only this machine may connect"
     assert refusal({**scope, "client": ("127.0.0.1", 40000)}) is None
     assert refusal({**scope, "client": None}) is not None
+
+
+def scope_of(client: str, host: str, origin: str = "", path: str = "/feed") -> dict[str, Any]:
+    headers = [(b"host", host.encode())] + [(b"origin", origin.encode())] * bool(origin)
+    return {"client": (client, 40000), "path": path, "headers": headers}
+
+
+def test_hosts_and_origins_that_the_user_names_are_let_in() -> None:
+    named = {
+        "TONALITY_HOSTS": "Tonality.lan, 192.0.2.7:8501,[2001:db8::7]",
+        "TONALITY_ORIGINS": "https://dash.example/ , http://127.0.0.1:3000",
+    }
+    access = Access.named(named)
+    assert access.beyond and not Access().beyond and not Access.named({}).beyond
+    for host in ("tonality.lan", "TONALITY.lan:9999", "192.0.2.7:8501", "[2001:db8::7]:80"):
+        assert refusal(scope_of("192.0.2.9", host), access) is None
+        assert refusal(scope_of("192.0.2.9", host, f"http://{host}", "/"), access) is None
+    for host in ("192.0.2.7:80", "else.lan", "127.0.0.1:8501", "localhost", "tonality.lan.evil"):
+        assert refusal(scope_of("192.0.2.9", host), access) is not None
+    for origin in ("https://dash.example", "http://127.0.0.1:3000"):
+        assert refusal(scope_of("127.0.0.1", "127.0.0.1:8501", origin), access) is None
+        assert refusal(scope_of("127.0.0.1", "127.0.0.1:8501", origin, "/"), access) is not None
+        assert refusal(scope_of("127.0.0.1", "127.0.0.1:8501", origin)) is not None
+    for origin in ("http://dash.example", "https://dash.example.evil", "null"):
+        assert refusal(scope_of("127.0.0.1", "127.0.0.1:8501", origin), access) is not None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TONALITY_HOSTS", "*"),
+        ("TONALITY_HOSTS", "http://tonality.lan"),
+        ("TONALITY_HOSTS", "0.0.0.0"),
+        ("TONALITY_HOSTS", "a b"),
+        ("TONALITY_ORIGINS", "*"),
+        ("TONALITY_ORIGINS", "dash.example"),
+        ("TONALITY_ORIGINS", "https://dash.example/path"),
+    ],
+)
+def test_what_names_no_host_or_origin_is_refused_in_one_line(variable: str, value: str) -> None:
+    with pytest.raises(BindError, match=variable) as refused:
+        Access.named({variable: value})
+    assert "\n" not in str(refused.value)
+
+
+def test_other_addresses_are_listened_on_only_where_hosts_are_named() -> None:
+    require_allowed("0.0.0.0", Access.named({"TONALITY_HOSTS": "tonality.lan"}))
+    require_allowed("127.0.0.1", Access())
+    with pytest.raises(BindError, match="TONALITY_HOSTS=NAME_OR_ADDRESS"):
+        require_allowed("0.0.0.0", Access.named({"TONALITY_HOSTS": "localhost"}))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "localhost", "127.8.8.8"])

@@ -16,8 +16,10 @@ import pytest
 from msgspec.structs import replace
 
 from capture.config import CaptureConfig
+from dashboard.clients import FOLLOWER_QUEUE, Follower, Line, Wanted
 from dashboard.hub import CLIENT_QUEUE, MAX_CLIENTS, Client, Hub
-from dashboard.lines import KEYS, prediction_line
+from dashboard.lines import KEYS, json_line, prediction_line
+from dashboard.metrics import MOST, Metrics
 from dashboard.timeline import KEPT_S, MAX_PARTICIPANTS, MAX_POINTS, Timeline, preview_frame
 from features.broker import Broker
 from features.bus import BusAddress, Publisher
@@ -289,3 +291,89 @@ def test_a_forgotten_session_is_gone_from_snapshot_and_browsers(
     assert json.loads(asyncio.run(run())[0]) == {"type": "forget", "session": "s"}
     whole = json.loads(hub.snapshot())
     assert (whole["strips"], whole["statuses"]) == ([], [])
+
+
+def test_a_program_that_cannot_follow_loses_the_oldest_and_is_told_once() -> None:
+    async def run() -> None:
+        follower = Follower(asyncio.get_running_loop())
+        for n in range(FOLLOWER_QUEUE + 3):
+            follower.offer(Line(str(n), "{}"))
+        lost, lines = follower.take()
+        assert (lost, follower.dropped, len(lines)) == (3, 3, FOLLOWER_QUEUE)
+        assert lines[0].name == "3"
+        assert follower.take() == (0, [])
+
+    asyncio.run(run())
+
+
+def test_programs_get_what_they_want_and_their_losses_outlive_them(
+    address: BusAddress, script: Script
+) -> None:
+    async def run() -> None:
+        hub = Hub(address)
+        loop = asyncio.get_running_loop()
+        every, last = hub.follow(loop), hub.follow(loop, Wanted("s", "me", final=True))
+        other = hub.follow(loop, Wanted(participant="you"))
+        assert every is not None and last is not None and other is not None
+        for seq in range(2):
+            for revision in (0, 1, 0):  # one that comes late is not told again
+                hub.take(script.prediction(seq, revision))
+        assert [line.name for line in every.take()[1]] == [
+            "s/me/0.0",
+            "s/me/0.1",
+            "s/me/1.0",
+            "s/me/1.1",
+        ]
+        assert [line.text for line in last.take()[1]] == [
+            json_line(script.prediction(seq, 1)) for seq in range(2)
+        ]
+        assert other.take() == (0, [])
+        assert hub.health()["followers"] == 3
+        every.dropped = 5
+        hub.leave(every)
+        hub.leave(every)
+        assert (hub.health()["followers"], hub.health()["browsers_dropped"]) == (2, 5)
+        while hub.follow(loop) is not None:
+            pass
+        assert hub.health()["followers"] == MAX_CLIENTS
+
+    asyncio.run(run())
+
+
+def test_a_browser_may_go_without_pictures(address: BusAddress, script: Script) -> None:
+    async def run() -> None:
+        hub = Hub(address)
+        hub.take(script.preview(0.0))
+        client = hub.join(asyncio.get_running_loop(), pictures=False)
+        assert client is not None
+        hub.take(script.preview(1.0))
+        assert [type(one) for one in client.take(hub.snapshot)] == [str]
+
+    asyncio.run(run())
+
+
+def test_ages_are_told_to_whoever_comes(address: BusAddress, script: Script) -> None:
+    clock = HandClock()
+    hub = Hub(address, clock=clock)
+    clock.sleep(5.0)
+    hub.take(replace(script.prediction(8, 0), made_ns=clock.now_ns()))
+    clock.sleep(2.5)
+    assert json.loads(hub.snapshot())["strips"][0]["age_s"] == 2.5
+    (now,) = hub.participants(0.0)
+    assert (now.age_s, now.latest is not None, now.predictions) == (2.5, True, [])
+    assert hub.participants(0.0, Wanted(final=True))[0].latest is None
+    text = hub.metrics.text([], hub.health()).decode()
+    assert 'tonality_prediction_age_seconds{participant="me",session="s"} 2.5' in text
+    hub.forget("s")
+    assert "tonality_prediction_age_seconds{" not in hub.metrics.text([], hub.health()).decode()
+
+
+def test_figures_of_many_participants_stay_bounded(script: Script) -> None:
+    metrics = Metrics()
+    for n in range(3 * MOST):
+        metrics.see(replace(script.prediction(0, 0), participant=f"p{n}"))
+        metrics.see(status(worker=f"w{n}"))
+    lines = metrics.text([], {}).decode().splitlines()
+    assert sum(line.startswith("tonality_prediction_age_seconds{") for line in lines) == MOST
+    assert sum(line.startswith("tonality_modality_age_seconds{") for line in lines) <= 3 * MOST
+    assert sum(line.startswith("tonality_heartbeat_age_seconds{") for line in lines) == MOST
