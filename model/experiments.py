@@ -91,12 +91,11 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         return without(plan, self.leave_out) if self.leave_out else plan
 
 
-def _mosi() -> Iterator[Experiment]:
-    """Utterance sequences with the file's own text columns: each modality, and all."""
-    for modalities in (ALL, ("text",), ("audio",), ("vision",)):
+def _mosi(*chosen: tuple[str, ...], group: str) -> Iterator[Experiment]:
+    for modalities in chosen:
         for model in ("constant", "ridge", *MODELS):
             yield Experiment(
-                group="mosi", model=model, data=UTTERANCES, modalities=modalities, text="features",
+                group=group, model=model, data=UTTERANCES, modalities=modalities, text="features",
                 scheme="complete",
             )  # fmt: skip
 
@@ -188,7 +187,7 @@ def _faithful() -> Iterator[Experiment]:
             group="faithful", model=model, data=UTTERANCES, variant="faithful", text="features",
             scheme="complete", settings=dict(FAITHFUL),
         )  # fmt: skip
-    for data in SEQUENCES:
+    for data in ("mmmo",):
         for model in MODELS:
             yield Experiment(
                 group="faithful", model=model, data=data, modalities=SEEN, variant="faithful",
@@ -197,17 +196,19 @@ def _faithful() -> Iterator[Experiment]:
 
 
 GROUPS: Final[Mapping[str, tuple[Experiment, ...]]] = {
-    "mosi": tuple(_mosi()),
+    "mosi": tuple(_mosi(ALL, ("text",), group="mosi")),
     "mosi-words": tuple(_mosi_words()),
     "sequences": tuple(_sequences()),
     "distillation": tuple(_distillation()),
     "temporal": tuple(_temporal()),
     "fusion": tuple(_fusion()),
     "ablations": tuple(_ablations()),
+    "mosi-single": tuple(_mosi(("audio",), ("vision",), group="mosi-single")),
     "faithful": tuple(_faithful()),
 }
 ABOUT: Final[Mapping[str, str]] = {
-    "mosi": _mosi.__doc__ or "",
+    "mosi": "Utterance sequences with the file's own text columns: all modalities, and text.",
+    "mosi-single": "The same with audio alone and with vision alone.",
     "mosi-words": _mosi_words.__doc__ or "",
     "sequences": _sequences.__doc__ or "",
     "distillation": _distillation.__doc__ or "",
