@@ -148,8 +148,15 @@ class SequenceData:
         kept = tuple(name for name in self.modalities if name in modalities)
         if kept == self.modalities:
             return self
-        gone = {name: None for name in MODALITIES if name not in kept}
-        splits = {name: replace(split, **gone) for name, split in self.splits.items()}
+        splits = {
+            name: replace(
+                split,
+                text=split.text if "text" in kept else None,
+                audio=split.audio if "audio" in kept else None,
+                vision=split.vision if "vision" in kept else None,
+            )
+            for name, split in self.splits.items()
+        }
         return replace(self, splits=splits, name=f"{self.name} ({'+'.join(kept)})")
 
     @property
