@@ -14,16 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from dashboard import models_cli
-from features.assets import Assets
 
 if TYPE_CHECKING:
     from model.evaluation import Evaluation, SeedsEvaluation
     from model.metrics import Spread
     from model.presets import TrainingPlan
     from model.research_checkpoint import ResearchCheckpoint
+    from model.splits import SequenceData
     from model.text_states import TextStates
-
-TEXT_ENCODER = "gte-small"
 
 Data = Annotated[
     Path,
@@ -35,6 +33,12 @@ Name = Annotated[
     str | None,
     typer.Option(help="A data set by name, see 'python -m model.datasets list'."),
 ]
+Modalities = Annotated[
+    str | None,
+    typer.Option(
+        help="Only these: 'text', 'audio,vision', ...; all that the data have by default."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where the network runs: auto, cuda or cpu.")]
 
 
@@ -45,7 +49,7 @@ def mount(app: typer.Typer) -> None:
 
 
 def train(
-    preset: Annotated[str | None, typer.Argument(help="rtil, sati, svr or mitr.")] = None,
+    preset: Annotated[str | None, typer.Argument(help="rtil, sati, svr, mitr or text.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -72,8 +76,40 @@ def train(
     rate: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Share of steps that 'rate' loses.")
     ] = None,
+    modalities: Modalities = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without", help="Leave a part out, by a name of --list; may be given more than once."
+        ),
+    ] = None,
+    changed: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A field of the network, as 'feedforward=512'; repeatable."),
+    ] = None,
     text: Annotated[
         str | None, typer.Option(help="'encoder' (words or ids), 'features', or 'auto'.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the text: gte-small, minilm, a BERT or RoBERTa of the hub, a folder."
+        ),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            help="What of the encoder learns: 'frozen', 'upper:N' layers, 'all' or 'lora[:RANK]'."
+        ),
+    ] = None,
+    encoder_rate: Annotated[
+        float | None, typer.Option(help="Learning rate of what is tuned of the encoder.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="A checkpoint to begin with, or a training's folder: each seed from the same seed's."
+        ),
     ] = None,
     scaling: Annotated[
         str | None, typer.Option(help="Of features: 'none', 'train' or 'utterance'.")
@@ -86,34 +122,77 @@ def train(
     ] = None,
     device: Device = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the arithmetic.")] = 1,
-    list_presets: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,
+    list_presets: Annotated[
+        bool,
+        typer.Option("--list", help="List the presets and the parts that --without leaves out."),
+    ] = False,
 ) -> None:
     """Train a research model, one checkpoint for each seed; a killed run goes on where it was.
 
     The epoch is selected on validation; the test split is judged once, at the end. What was measured
     lies in OUT/results.json, each seed's checkpoint and log in OUT/seed-N.
 
+    Words may learn from another data set first: train on it, then name that training as --start.
+
     Examples:  tonality train --list    tonality train svr --data aligned_50.pkl --seeds 5 --out runs/svr
+
+    tonality train text --tune upper:4 --data CORPORA --name sst --epochs 1 --out runs/sst    tonality train text --tune upper:4 --start runs/sst --data CORPORA --name mosi-text --out runs/mosi
     """
-    from model.presets import PRESETS, training_plan
+    from model.ablations import without
+    from model.presets import training_plan
 
     if list_presets:
-        for title, line in PRESETS.items():
-            typer.echo(f"{title:5} {line}")
+        _list()
         return
     if preset is None or data is None or out is None:
-        raise typer.BadParameter("name a preset (rtil, sati, svr or mitr), --data and --out")
+        raise typer.BadParameter("name a preset (rtil, sati, svr, mitr or text), --data and --out")
     wished: dict[str, Any] = {
-        "epochs": epochs, "scheme": scheme, "losing": losing, "rate": rate, "text": text,
+        "epochs": epochs, "scheme": scheme, "losing": losing, "rate": rate,
+        "text": text or ("encoder" if encoder else None), "encoder": encoder, "tune": tune,
+        "encoder_rate": encoder_rate,
         "scaling": scaling, "batch": batch, "learning_rate": learning_rate, "bf16": bf16,
         "compile": compile,
     }  # fmt: skip
     changes = {field: value for field, value in wished.items() if value is not None}
-    plan = training_plan(preset, variant, **changes)
-    found = _train(plan, data, name, out, seeds, device, threads)
+    plan = training_plan(preset, variant, **changes, changes=_settings(changed or ()))
+    for part in leave_out or ():
+        plan = without(plan, part)
+    found = _train(plan, data, name, out, seeds, device, threads, start, modalities)
     _write_results(out / "results.json", plan, found)
     _print_results(f"{preset} ({variant}) on {found[0].manifest.data}", found)
     typer.echo(f"checkpoints and results.json in {out}")
+
+
+def _list() -> None:
+    from model.ablations import ABLATIONS
+    from model.presets import PRESETS
+
+    for title, line in PRESETS.items():
+        typer.echo(f"{title:5} {line}")
+    typer.echo("\nParts that --without leaves out:")
+    for name, part in ABLATIONS.items():
+        typer.echo(f"{name:14} {part.line} ({', '.join(part.presets)})")
+
+
+def _settings(changed: Sequence[str]) -> dict[str, str | int | float]:
+    """``("feedforward=512",)`` to fields and values."""
+    import msgspec
+
+    found: dict[str, str | int | float] = {}
+    for words in changed:
+        name, sign, value = words.partition("=")
+        if not sign or not name:
+            raise typer.BadParameter(f"--set {words}: write FIELD=VALUE, as feedforward=512")
+        try:
+            found[name] = msgspec.json.decode(value, type=int | float)
+        except msgspec.MsgspecError:
+            found[name] = value
+    return found
+
+
+def _chosen(data: SequenceData, modalities: str | None) -> SequenceData:
+    wanted = [] if modalities is None else [name.strip() for name in modalities.split(",")]
+    return data if modalities is None else data.only(wanted)
 
 
 def _train(
@@ -124,23 +203,31 @@ def _train(
     seeds: int,
     device: str,
     threads: int,
+    start: Path | None = None,
+    modalities: str | None = None,
 ) -> list[ResearchCheckpoint]:
     import torch
 
     from model.datasets import parse
     from model.research_runs import device_named, prepared, train_seed
+    from model.research_start import start_of
 
     place = device_named(device)
     torch.set_num_threads(threads)
-    whole = parse(data, name)
-    inputs = prepared(whole, plan, lambda: _encoder(place))
+    whole = _chosen(parse(data, name), modalities)
+    begin = None if start is None else partial(start_of, start)
+    if begin is not None:
+        begin(0)  # say at once what cannot be read, not after the texts are encoded
+    inputs = prepared(
+        whole, plan, lambda: _encoder(plan.encoder, plan.tune, place), out / "encoded"
+    )
     found = []
     with _progress() as progress:
         for seed in range(seeds):
             bar = progress.add_task(f"{plan.preset}, seed {seed}", total=plan.epochs)
             checkpoint = train_seed(
                 whole, inputs, plan, seed, out / f"seed-{seed}", place,
-                partial(progress.advance, bar),
+                partial(progress.advance, bar), begin(seed) if begin else None,
             )  # fmt: skip
             best = checkpoint.manifest.best_epoch
             progress.update(bar, description=f"{plan.preset}, seed {seed}: best was epoch {best}")
@@ -148,11 +235,11 @@ def _train(
     return found
 
 
-def _encoder(device: str) -> TextStates:
-    from model.research_runs import text_encoder
+def _encoder(name: str, tune: str, device: str) -> TextStates:
+    from model.text_choice import assets_for, load_encoder
 
-    models_cli.bring((TEXT_ENCODER,))
-    return text_encoder(Assets().folder(TEXT_ENCODER), device)
+    models_cli.bring(assets_for(name))
+    return load_encoder(name, tune, device)
 
 
 def _progress() -> Progress:
@@ -205,6 +292,7 @@ def evaluate(
         str, typer.Option(help="complete, A, B, C (missing data) or noise.")
     ] = "complete",
     split: Annotated[str, typer.Option(help="Which split is judged.")] = "test",
+    modalities: Modalities = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
     device: Device = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the arithmetic.")] = 1,
@@ -220,7 +308,7 @@ def evaluate(
     from model.evaluation import over_evaluations
 
     folders = sorted(checkpoint.glob("seed-*")) or [checkpoint]
-    judged, seeds = _judge(folders, data, name, protocol, split, device, threads)
+    judged, seeds = _judge(folders, data, name, protocol, split, device, threads, modalities)
     one = len(judged) == 1
     together = over_evaluations(judged, seeds)
     if as_json:
@@ -237,6 +325,7 @@ def _judge(
     split: str,
     device: str,
     threads: int,
+    modalities: str | None = None,
 ) -> tuple[list[Evaluation], list[int]]:
     import torch
 
@@ -248,14 +337,20 @@ def _judge(
     place = device_named(device)
     torch.set_num_threads(threads)
     checkpoints = [ResearchCheckpoint.load(folder) for folder in folders]
-    whole = parse(data, name)
-    encoded = any(own.manifest.text_encoder for own in checkpoints)
-    encoder = _encoder(place) if encoded else None
+    whole = _chosen(parse(data, name), modalities)
+    encoders = {
+        (own.manifest.text_encoder, own.manifest.plan.tune): _encoder(
+            own.manifest.text_encoder, own.manifest.plan.tune, place
+        )
+        for own in checkpoints
+        if own.manifest.text_encoder
+    }
     with _progress() as progress:
         bar = progress.add_task(f"protocol {protocol}", total=None)
         judged = [
             judge(
-                own, whole, protocol, encoder if own.manifest.text_encoder else None, place, split,
+                own, whole, protocol,
+                encoders.get((own.manifest.text_encoder, own.manifest.plan.tune)), place, split,
                 partial(progress.advance, bar),
             )
             for own in checkpoints

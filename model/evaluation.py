@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import torch
@@ -11,10 +12,17 @@ import torch
 from features.errors import FeatureError
 from model.metrics import Spread, over_seeds, suited
 from model.protocols import protocol
-from model.research_checkpoint import ResearchCheckpoint
-from model.research_inputs import Inputs, LabelScale, scaled_for
+from model.research_checkpoint import ResearchCheckpoint, ResearchManifest
+from model.research_inputs import (
+    Inputs,
+    LabelScale,
+    encoder_name,
+    encoder_sha256,
+    scaled_for,
+)
 from model.splits import TEST, SequenceData
 from model.text_states import TextStates
+from model.text_tunable import TunableText
 from model.training import predict
 
 EVERY_RATE = "one model at every rate; the publications train one for each"
@@ -44,14 +52,18 @@ def evaluate(
     device: torch.device | str = "cpu",
     split: str = TEST,
     advance: Callable[[int], None] = lambda conditions: None,
+    cache: Path | None = None,
 ) -> Evaluation:
     """Run a protocol (one of :data:`model.protocols.PROTOCOLS`) on a split of unscaled data.
 
-    ``encoder`` is needed where the checkpoint's text was encoded. Raises :class:`FeatureError` for
+    ``encoder`` is needed where the checkpoint's text was encoded; what the checkpoint tuned is put
+    into it. ``cache`` as in :class:`model.research_inputs.Inputs`. Raises :class:`FeatureError` for
     data that do not suit the checkpoint, :class:`model.protocols.ProtocolError` for unknown names.
     """
     data = _only(data, split)
     _check(checkpoint, data, encoder)
+    if checkpoint.text and isinstance(encoder, TunableText):
+        encoder.put(checkpoint.text)
     manifest = checkpoint.manifest
     widths, network = manifest.config.widths, checkpoint.network.to(device)
     inputs = Inputs(scaled_for(data, manifest.plan, checkpoint.moments), encoder)
@@ -59,7 +71,7 @@ def evaluate(
     scale = LabelScale(data.low, data.high, data.classes)
     results = {}
     for condition in plan.conditions:
-        seen = inputs.see(condition.apply(own), widths)
+        seen = inputs.see(condition.apply(own), widths, cache if name == "complete" else None)
         predicted = predict(network, seen, manifest.plan.batch, device)
         found = scale.labels(predicted.numpy())
         results[condition.name] = suited(found, own.labels, data.low, data.high, data.classes)
@@ -93,6 +105,8 @@ def _check(checkpoint: ResearchCheckpoint, data: SequenceData, encoder: TextStat
     if bool(manifest.text_encoder) != (encoder is not None):
         needed = manifest.text_encoder or "no text encoder"
         raise FeatureError(f"the checkpoint was trained with {needed}; evaluate it with the same")
+    if encoder is not None:
+        _check_encoder(manifest, encoder)
     for modality, width in data.widths.items():
         moments = checkpoint.moments.get(modality)
         if moments is not None and len(moments.mean) != width:
@@ -102,7 +116,23 @@ def _check(checkpoint: ResearchCheckpoint, data: SequenceData, encoder: TextStat
             )
     strange = set(data.modalities) - set(manifest.modalities)
     if strange:
-        raise FeatureError(f"the network never learned {', '.join(sorted(strange))} of {data.name}")
+        raise FeatureError(
+            f"the network never learned {', '.join(sorted(strange))} of {data.name}; "
+            "name the others with --modalities"
+        )
+
+
+def _check_encoder(manifest: ResearchManifest, encoder: TextStates) -> None:
+    name, found = manifest.text_encoder, encoder_sha256(encoder)
+    other = bool(manifest.text_sha256 and found) and manifest.text_sha256 != found
+    if encoder_name(encoder) != name or other:
+        told = f"another {name}" if encoder_name(encoder) == name else encoder_name(encoder)
+        raise FeatureError(f"the checkpoint was trained with {name}, this is {told}")
+    tuned = isinstance(encoder, TunableText) and len(encoder.learning())
+    if manifest.text_learned and tuned != manifest.text_learned:
+        raise FeatureError(
+            f"the checkpoint tuned its encoder ({manifest.plan.tune}); load it tuned the same way"
+        )
 
 
 class SeedsEvaluation(msgspec.Struct, frozen=True, kw_only=True):

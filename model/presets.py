@@ -57,6 +57,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
             each sample's own for half of them; ``subsets``, whole modalities of a sample.
         draws: how many masks are drawn; the epochs take them in turn.
         task: of a regression; classes take cross-entropy.
+        pool: texts are sorted by length among so many batches' worth, so that less is padding; 1: not.
         first: share of the epochs before which no epoch is selected.
         patience: epochs without a better one until the end.
         changes: fields of the network's configuration that differ, for ablations.
@@ -85,6 +86,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     decay: float = 0.01
     schedule: Literal["constant", "cosine"] = "cosine"
     batch: int = 32
+    pool: int = 1
     accumulate: int = 1
     clip: float = 1.0
     clip_by: Literal["norm", "value"] = "norm"
@@ -148,7 +150,9 @@ def _text(variant: str, tune: str) -> TrainingPlan:
         raise TonalityError("'text' has no published code to be faithful to; take 'intended'")
     if tune == "frozen":
         return TrainingPlan(preset="text", variant=variant, learning_rate=2e-3)
-    return TrainingPlan(preset="text", variant=variant, batch=16, epochs=4, learning_rate=5e-4)
+    return TrainingPlan(
+        preset="text", variant=variant, batch=16, pool=8, epochs=4, learning_rate=5e-4
+    )
 
 
 def network_config(plan: TrainingPlan, widths: Widths, outputs: int = 1) -> NetworkConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,14 +13,16 @@ import torch
 from torch import Tensor
 
 from features.errors import FeatureError
-from model import text
-from model.network_input import labels_of, network_input, text_tokens, tokenised
+from model.network_input import BERT_UNKNOWN, labels_of, network_input, text_tokens, tokenised
 from model.presets import TrainingPlan
 from model.protocols import SEEDS_A, Condition, Damage, training_b
 from model.scaling import scaled
 from model.splits import MODALITIES, Moments, SequenceData, Split
 from model.streams import Text
+from model.text import Tokens
+from model.text_cache import cut, remembered
 from model.text_states import TextStates
+from model.text_tunable import TunableText
 from model.views import SequenceBatch, Tensors, Widths, three
 
 ENCODED: Final = 64  # texts that are encoded at a time
@@ -27,15 +30,30 @@ ENCODED: Final = 64  # texts that are encoded at a time
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """Samples, and which of their steps a network is shown."""
+    """Samples, and which of their steps a network is shown.
+
+    Where ``encoder`` is tuned, the text's values are what lies below the part that learns, until
+    :meth:`encoded`.
+    """
 
     batch: SequenceBatch
     known: Tensors
+    encoder: TunableText | None = None
 
     def select(self, rows: Tensor, device: torch.device) -> Seen:
         """The samples of some rows on a device."""
         known = three(mask[rows].to(device) for mask in self.known)
-        return Seen(self.batch.select(rows).to(device), known)
+        return Seen(self.batch.select(rows).to(device), known, self.encoder)
+
+    def encoded(self) -> Seen:
+        """With the encoder's states as text, as it is now; they carry its gradient."""
+        if self.encoder is None:
+            return self
+        words, valid = self.batch.values[0], self.batch.valid[0]
+        lower = words.float() if words.is_floating_point() else words
+        states = self.encoder.upper(lower, valid).masked_fill(~valid.unsqueeze(-1), 0.0)
+        values = three((states, *self.batch.values[1:]))
+        return Seen(SequenceBatch(values, self.batch.valid), self.known)
 
     def trimmed(self) -> Seen:
         """Without the steps that are padding in all samples; at least one step is left."""
@@ -47,7 +65,7 @@ class Seen:
             for parts in (self.batch.values, self.batch.valid)
         )
         known = three(mask[:, :end] for mask, end in zip(self.known, ends, strict=True))
-        return Seen(SequenceBatch(values, valid), known)
+        return Seen(SequenceBatch(values, valid), known, self.encoder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +142,26 @@ def _chinese(own: Text) -> bool:
 class Inputs:
     """Makes inputs of one data set; what an encoder says of texts is kept in memory.
 
-    Attributes:
-        data: the data set, scaled, its words as tokens where they are encoded.
+    Args:
+        data: the data set, scaled.
         encoder: of the text, or None where text is the file's own features.
+        cache: folder where the states of whole texts are kept for other runs.
+
+    Attributes:
+        data: the data set, its words as tokens where they are encoded.
+        tuned: the encoder, where some of it learns.
+        cache: as given.
     """
 
-    def __init__(self, data: SequenceData, encoder: TextStates | None) -> None:
+    def __init__(
+        self, data: SequenceData, encoder: TextStates | None, cache: Path | None = None
+    ) -> None:
         self.data = one_text(data) if encoder is None else _with_tokens(data, encoder)
         self.encoder = encoder
+        learns = isinstance(encoder, TunableText) and bool(encoder.learning())
+        self.tuned = encoder if isinstance(encoder, TunableText) and learns else None
         self._device = _device_of(encoder)
+        self.cache = cache
         self._kept: dict[str, Seen] = {}
 
     @property
@@ -147,7 +176,7 @@ class Inputs:
     def complete(self, name: str) -> Seen:
         """A split as it is."""
         if name not in self._kept:
-            self._kept[name] = self.see(self.data.splits[name])
+            self._kept[name] = self.see(self.data.splits[name], cache=self.cache)
         return self._kept[name]
 
     def lost(self, name: str, plan: TrainingPlan, seed: int, draw: int) -> Seen:
@@ -158,25 +187,48 @@ class Inputs:
             self._kept[key] = self.see(damage(split, plan, seed, draw).apply(split))
         return self._kept[key]
 
-    def see(self, split: Split, widths: Widths | None = None) -> Seen:
+    def see(self, split: Split, widths: Widths | None = None, cache: Path | None = None) -> Seen:
         """Samples as a network of these widths takes them; those of :attr:`data` by default."""
         encoded = self.encoder is not None and split.text is not None
-        states = self._states(split) if encoded else None
-        return Seen(*network_input(split, widths or self.widths, states))
+        states = self._states(split, cache) if encoded else None
+        batch, known = network_input(split, widths or self.widths, states)
+        return Seen(batch, known, self.tuned if encoded else None)
+
+    def _states(self, split: Split, cache: Path | None) -> Tensor:
+        tokens = text_tokens(split)
+        if self.tuned is None:
+            called = f"{encoder_name(self.encoder)} {encoder_sha256(self.encoder)}"
+        elif self.tuned.kept < 0:
+            return tokens.ids.unsqueeze(-1)
+        else:
+            called = f"{self.tuned.sha256} below {self.tuned.kept}"
+        return remembered(cache, called, tokens, lambda: self._compute(tokens))
 
     @torch.no_grad()
-    def _states(self, split: Split) -> Tensor:
+    def _compute(self, tokens: Tokens) -> Tensor:
+        """States ``(N, T, D)``, those below a tuned part in half precision."""
         assert self.encoder is not None
-        tokens = text_tokens(split)
-        states = torch.zeros(*tokens.ids.shape, self.encoder.width)
+        encode = self.encoder if self.tuned is None else self.tuned.lower
+        kind = torch.float32 if self.tuned is None else torch.float16
+        states = torch.zeros(*tokens.ids.shape, self.encoder.width, dtype=kind)
         order = tokens.mask.sum(1).argsort(stable=True)
         for rows in blocks(order, ENCODED):
-            part = text.Tokens(tokens.ids[rows], tokens.mask[rows])
-            longest = max(1, int((part.mask * torch.arange(1, part.mask.shape[1] + 1)).max()))
-            cut = text.Tokens(part.ids[:, :longest], part.mask[:, :longest]).to(self._device)
-            found = self.encoder(cut.ids, cut.mask).float().cpu()
-            states[rows, :longest] = found.masked_fill(~part.mask[:, :longest, None], 0.0)
+            part = cut(tokens, rows).to(self._device)
+            found = encode(part.ids, part.mask).masked_fill(~part.mask[..., None], 0.0)
+            states[rows, : part.ids.shape[1]] = found.to("cpu", kind)
         return states
+
+
+def encoder_name(encoder: TextStates | None) -> str:
+    """What a user calls the encoder; empty where there is none."""
+    if encoder is None:
+        return ""
+    return encoder.name if isinstance(encoder, TunableText) else "gte-small"
+
+
+def encoder_sha256(encoder: TextStates | None) -> str:
+    """Of its weights before any tuning; empty for the frozen gte-small, whose files are verified."""
+    return encoder.sha256 if isinstance(encoder, TunableText) else ""
 
 
 def _device_of(encoder: object) -> torch.device:
@@ -195,21 +247,37 @@ def _with_tokens(data: SequenceData, encoder: TextStates) -> SequenceData:
     splits = {}
     for name, split in data.splits.items():
         if split.text is not None:
-            told = split if split.text.tokens else tokenised(split, encoder)
+            told = _tokens_for(split, encoder, data.name)
             split = replace(told, text=replace(_text(told), features=None))
         splits[name] = split
     return replace(data, splits=splits)
+
+
+def _tokens_for(split: Split, encoder: TextStates, name: str) -> Split:
+    """The file's own ids, which are BERT's, where the encoder knows them; else its words' tokens."""
+    own = _text(split)
+    bert = not isinstance(encoder, TunableText) or encoder.knows_bert_ids
+    if own.tokens is not None and bert:
+        return split
+    if own.raw is None:
+        raise FeatureError(
+            f"{name} has the ids of bert-base-uncased and no words; "
+            f"{encoder_name(encoder)} does not know these ids"
+        )
+    unknown = encoder.unknown if isinstance(encoder, TunableText) else BERT_UNKNOWN
+    return tokenised(split, encoder, unknown)
 
 
 def one_text(data: SequenceData) -> SequenceData:
     """Without the ids of words whose features have other steps: one mask cannot be of both."""
     splits = {}
     for name, split in data.splits.items():
-        own = split.text
-        if own is not None and own.tokens is not None and own.features is not None:
-            if own.tokens.ids.shape != own.features.valid.shape:
-                split = replace(split, text=replace(own, tokens=None))
         splits[name] = split
+        own = split.text
+        if own is None or own.tokens is None or own.features is None:
+            continue
+        if own.tokens.ids.shape != own.features.valid.shape:
+            splits[name] = replace(split, text=replace(own, tokens=None))
     return replace(data, splits=splits)
 
 

@@ -16,7 +16,14 @@ from model.metrics import Spread, over_seeds
 from model.mitr import MITRConfig
 from model.presets import TrainingPlan
 from model.research_checkpoint import ResearchCheckpoint, ResearchManifest
-from model.research_inputs import Inputs, fingerprint, scaled_for, wants_encoder
+from model.research_inputs import (
+    Inputs,
+    encoder_name,
+    encoder_sha256,
+    fingerprint,
+    scaled_for,
+    wants_encoder,
+)
 from model.splits import TEST, SequenceData
 from model.text_mean import TextMeanConfig
 from model.text_states import TextStates
@@ -41,10 +48,18 @@ def text_encoder(folder: Path, device: str = "cpu") -> TextStates:
     return TextEncoder.load(folder).to(device)
 
 
-def prepared(data: SequenceData, plan: TrainingPlan, encoder: Callable[[], TextStates]) -> Inputs:
-    """Unscaled data as inputs of a plan; ``encoder`` is asked for only where text is encoded."""
+def prepared(
+    data: SequenceData,
+    plan: TrainingPlan,
+    encoder: Callable[[], TextStates],
+    cache: Path | None = None,
+) -> Inputs:
+    """Unscaled data as inputs of a plan; ``encoder`` is asked for only where text is encoded.
+
+    ``cache`` is where the encoder's states are kept for later runs.
+    """
     wanted = wants_encoder(data, plan.text)
-    return Inputs(scaled_for(data, plan), encoder() if wanted else None)
+    return Inputs(scaled_for(data, plan), encoder() if wanted else None, cache)
 
 
 def train_seed(
@@ -55,17 +70,20 @@ def train_seed(
     folder: Path,
     device: str = "cpu",
     advance: Callable[[int], None] = lambda epochs: None,
+    start: ResearchCheckpoint | None = None,
 ) -> ResearchCheckpoint:
     """Train one seed, or go on with it, judge it on the test split and save its checkpoint.
 
-    ``data`` is what :func:`prepared` made ``inputs`` of. The test split is looked at once, when the
-    epoch is selected.
+    ``data`` is what :func:`prepared` made ``inputs`` of; ``start`` a checkpoint whose weights the
+    training begins with. The test split is looked at once, when the epoch is selected.
     """
-    trainer = Trainer(plan, seed, inputs, folder, device)
+    if start is not None:
+        plan = msgspec.structs.replace(plan, start=start.manifest.weights_sha256)
+    trainer = Trainer(plan, seed, inputs, folder, device, start)
     trained = trainer.run(advance)
     checkpoint = _checkpoint(data, inputs, plan, seed, trained)
     if len(data.splits.get(TEST, ())):
-        whole = evaluate(checkpoint, data, "complete", inputs.encoder, device)
+        whole = evaluate(checkpoint, data, "complete", inputs.encoder, device, cache=inputs.cache)
         metrics = {**checkpoint.manifest.metrics, TEST: whole.summary}
         checkpoint = replace(checkpoint, manifest=_with(checkpoint.manifest, metrics))
     checkpoint.save(folder)
@@ -88,7 +106,9 @@ def _checkpoint(
         family=config if isinstance(config, FamilyConfig) else None,
         mitr=config if isinstance(config, MITRConfig) else None,
         words=config if isinstance(config, TextMeanConfig) else None,
-        text_encoder=plan.encoder if inputs.encoder is not None else "",
+        text_encoder=encoder_name(inputs.encoder),
+        text_sha256=encoder_sha256(inputs.encoder),
+        text_learned=len(trained.text),
         data=data.name,
         low=data.low,
         high=data.high,
@@ -98,7 +118,7 @@ def _checkpoint(
         data_sha256={name: fingerprint(split) for name, split in data.splits.items()},
         key=trained.key,
     )
-    return ResearchCheckpoint(trained.network, manifest, inputs.data.moments)
+    return ResearchCheckpoint(trained.network, manifest, inputs.data.moments, trained.text)
 
 
 def over_checkpoints(found: Sequence[ResearchCheckpoint], split: str = TEST) -> dict[str, Spread]:

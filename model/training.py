@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -25,7 +25,9 @@ from model.distillation import Distillation, lost_steps
 from model.family_losses import family_losses
 from model.metrics import suited
 from model.presets import ResearchNetwork, TrainingPlan, network_config, new_network
+from model.research_checkpoint import ResearchCheckpoint
 from model.research_inputs import Inputs, LabelScale, Seen, blocks, fingerprint
+from model.research_start import check_start
 from model.rtil_family import FamilyView, RTILFamily
 from model.splits import TRAIN, VALID
 from model.training_state import Epoch, TrainingState
@@ -37,22 +39,34 @@ ACCURACIES = ("acc2_has0", "acc2", "acc")
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A network as it was best, in evaluation mode, and how it came there."""
+    """A network as it was best, in evaluation mode, and how it came there.
+
+    ``text`` are the tensors of the text encoder that learned.
+    """
 
     network: ResearchNetwork
     best_epoch: int
     history: list[Epoch]
     key: str
+    text: dict[str, Tensor]
 
 
 class Trainer:
     """One run: a plan, a seed, a data set; its state lies in ``folder``.
 
-    Raises :class:`FeatureError` for data that cannot be trained on.
+    ``start`` is a checkpoint whose weights the run begins with. Raises :class:`FeatureError` for data
+    that cannot be trained on and :class:`features.errors.CheckpointError` for a start that does not
+    fit.
     """
 
     def __init__(
-        self, plan: TrainingPlan, seed: int, inputs: Inputs, folder: Path, device: str = "cpu"
+        self,
+        plan: TrainingPlan,
+        seed: int,
+        inputs: Inputs,
+        folder: Path,
+        device: str = "cpu",
+        start: ResearchCheckpoint | None = None,
     ) -> None:
         data = inputs.data
         for name in (TRAIN, VALID):
@@ -64,12 +78,26 @@ class Trainer:
         self.targets = {n: self.scale.targets(data.splits[n]) for n in (TRAIN, VALID)}
         config = network_config(plan, inputs.widths, self.scale.outputs)
         self.network = new_network(config, seed).to(self.device)
+        if start is not None:
+            check_start(start, plan, config, inputs)
+            self.network.load_state_dict(start.network.state_dict())
+        self.text = inputs.tuned
+        if self.text is not None:
+            self.text.begin(seed, None if start is None else start.text)
         self.trained = self._wrapped().to(self.device)
-        kind = torch.optim.Adam if plan.optimiser == "adam" else torch.optim.AdamW
-        optimiser = kind(self.trained.parameters(), lr=plan.learning_rate, weight_decay=plan.decay)
-        self.state = TrainingState(folder, self._key(), self.trained, optimiser)
+        also = {} if self.text is None else self.text.learning()
+        self.state = TrainingState(folder, self._key(), self.trained, self._optimiser(), also)
         if plan.compile:
             self.network.compile()
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        plan = self.plan
+        groups: list[dict[str, Any]] = [{"params": list(self.trained.parameters()), "share": 1.0}]
+        if self.text is not None:
+            share = plan.encoder_rate / plan.learning_rate
+            groups.append({"params": list(self.text.learning().values()), "share": share})
+        kind = torch.optim.Adam if plan.optimiser == "adam" else torch.optim.AdamW
+        return kind(groups, lr=plan.learning_rate, weight_decay=plan.decay)
 
     def _wrapped(self) -> nn.Module:
         if self.plan.scheme != "distilled":
@@ -84,6 +112,8 @@ class Trainer:
         """Hash of what decides about the weights: a state of another run is not gone on with."""
         data = [fingerprint(self.inputs.data.splits[name]) for name in (TRAIN, VALID)]
         parts = [self.plan, self.seed, self.inputs.widths, *data]
+        if self.text is not None:
+            parts.append(self.text.sha256)
         return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:16]
 
     @property
@@ -104,7 +134,13 @@ class Trainer:
             advance(1)
         self.state.restore_best()
         self.network.eval()
-        return Trained(self.network, self.state.best_epoch, self.state.history, self.state.key)
+        return Trained(
+            self.network,
+            self.state.best_epoch,
+            self.state.history,
+            self.state.key,
+            {} if self.text is None else self.text.tuned(),
+        )
 
     @property
     def over(self) -> bool:
@@ -131,8 +167,15 @@ class Trainer:
     def _rows(self, epoch: int) -> list[Tensor]:
         """Rows of each batch; one sample alone has no batch statistics and waits for its turn."""
         size = len(self.targets[TRAIN])
-        order = np.random.default_rng([self.seed, 1, epoch]).permutation(size)
-        found = blocks(torch.from_numpy(order), self.plan.batch)
+        chance = np.random.default_rng([self.seed, 1, epoch])
+        order = torch.from_numpy(chance.permutation(size))
+        found = blocks(order, self.plan.batch)
+        if self.plan.pool > 1:
+            lengths = self.inputs.complete(TRAIN).batch.valid[0].sum(1)
+            pools = blocks(order, self.plan.batch * self.plan.pool)
+            sorted_ = [pool[lengths[pool].argsort(stable=True)] for pool in pools]
+            found = [rows for pool in sorted_ for rows in blocks(pool, self.plan.batch)]
+            found = [found[place] for place in chance.permutation(len(found))]
         return [rows for rows in found if len(rows) > 1]
 
     def _rate(self, step: int) -> float:
@@ -147,6 +190,8 @@ class Trainer:
 
     def _epoch(self, epoch: int) -> Epoch:
         self.trained.train()
+        if self.text is not None:
+            self.text.train()
         whole = self.inputs.complete(TRAIN)
         less = None
         if self.plan.scheme != "complete":
@@ -166,10 +211,10 @@ class Trainer:
     ) -> dict[str, float]:
         optimiser = self.state.optimiser
         for group in optimiser.param_groups:
-            group["lr"] = self._rate(step)
+            group["lr"] = self._rate(step) * group["share"]
         target = self.targets[TRAIN][rows].to(self.device)
-        shown = None if less is None else self._shown(less, rows)
         with self._precision():
+            shown = None if less is None else self._shown(less, rows)
             parts = self.losses(self._shown(whole, rows), shown, target)
             total = torch.stack([part.float() for part in parts.values()]).sum()
         if not bool(torch.isfinite(total)):
@@ -216,7 +261,8 @@ class Trainer:
     def _clip(self) -> None:
         if self.plan.clip <= 0:
             return
-        parameters = [p for p in self.trained.parameters() if p.grad is not None]
+        groups = self.state.optimiser.param_groups
+        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
         if self.plan.clip_by == "value":
             nn.utils.clip_grad_value_(parameters, self.plan.clip)
         else:
@@ -244,6 +290,8 @@ def predict(
 ) -> Tensor:
     """What a network says of all samples: ``(N,)`` or ``(N, K) float32`` on the CPU."""
     network.eval()
+    if seen.encoder is not None:
+        seen.encoder.eval()
     place = torch.device(device)
     found = []
     for rows in blocks(torch.arange(len(seen.batch)), batch):
@@ -253,6 +301,6 @@ def predict(
 
 
 def shown_to(network: ResearchNetwork, seen: Seen, rows: Tensor, device: torch.device) -> Seen:
-    """Some samples on a device, without common padding unless the network looks at padding."""
+    """Some samples on a device, encoded, without common padding unless the network looks at it."""
     part = seen.select(rows, device)
-    return part if network.config.faithful else part.trimmed()
+    return (part if network.config.faithful else part.trimmed()).encoded()

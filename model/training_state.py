@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,13 +25,15 @@ class TrainingState:
 
     ``state.safetensors`` and ``best.safetensors`` in ``folder`` are each replaced at once; a state of
     another ``key`` is not gone on with. Nothing random is kept: chance is drawn anew for every update
-    from its number. ``log.csv`` has one line per epoch.
+    from its number. ``also`` are further tensors that learn, by name; they are changed in place.
+    ``log.csv`` has one line per epoch.
     """
 
     folder: Path
     key: str
     network: nn.Module
     optimiser: torch.optim.Optimizer
+    also: Mapping[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
     history: list[Epoch] = field(default_factory=list)
 
@@ -44,7 +47,7 @@ class TrainingState:
         tensors, notes = self._read("state")
         if not tensors:
             return
-        self.network.load_state_dict(_under(tensors, "network."))
+        self._put(tensors)
         for index, parameter in enumerate(self._parameters()):
             kept = _under(tensors, f"optimiser.{index}.")
             if kept:
@@ -59,6 +62,7 @@ class TrainingState:
         """Save an epoch with its measures, and its weights if it is the best so far."""
         self.history.append(measured)
         weights = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        weights |= {f"also.{name}": value for name, value in self.also.items()}
         if better:
             self.best_epoch = self.epoch
             self._write("best", weights)
@@ -72,7 +76,13 @@ class TrainingState:
         """Put the best epoch's weights into the network."""
         tensors, _ = self._read("best")
         if tensors:
-            self.network.load_state_dict(_under(tensors, "network."))
+            self._put(tensors)
+
+    def _put(self, tensors: dict[str, Tensor]) -> None:
+        self.network.load_state_dict(_under(tensors, "network."))
+        with torch.no_grad():
+            for name, value in _under(tensors, "also.").items():
+                self.also[name].copy_(value)
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimiser.param_groups for p in group["params"]]

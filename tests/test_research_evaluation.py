@@ -166,7 +166,7 @@ def test_the_published_form_refuses_unaligned_sequences_in_words(tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["train"], "rtil, sati, svr or mitr"),
+        (["train"], "rtil, sati, svr, mitr or text"),
         (["train", "bert", "--data", "x", "--out", "y"], "no preset 'bert'"),
         (["train", "rtil", "--data", "nowhere.pkl", "--out", "y"], "no such file"),
         (["evaluate", "nowhere", "--data", "x"], "no checkpoint in nowhere"),
