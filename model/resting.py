@@ -99,5 +99,41 @@ def build(
     typer.echo(f"{out}: {int(chosen.sum())} faces and {clips} clips at rest")
 
 
+@app.command()
+def measure(
+    data: Annotated[Path, typer.Option(help="Folder of the corpora.")],
+    cache: Annotated[Path, typer.Option(help="Extracted features.")] = Path(".cache/corpora"),
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder, if not the live one.")] = None,
+    speech: Annotated[
+        list[Path] | None, typer.Option(help="A file of ordinary speech, for the voice; repeat it.")
+    ] = None,
+) -> None:
+    """Print what a rest changes; minutes on one core."""
+    from features.assets import Assets
+    from model.checkpoint import Checkpoint, default_checkpoint
+    from model.resting_measures import CASES, FROWNS, Bench, actors, ordinary
+
+    bench = Bench(Checkpoint.load(checkpoint or default_checkpoint()))
+    for faces, frowns, cases in (("own", 0, list(CASES)), ("lent", FROWNS, ["face", "voice+face"])):
+        measured = actors(data, cache, bench, frowns)
+        for case in cases:
+            for name, row in zip(
+                ("no rest", "rest"), measured.table(bench.network, CASES[case]), strict=True
+            ):
+                values = "  ".join(
+                    f"{key} {value:+.2f}" for key, value in row.items() if key != "auc"
+                )
+                typer.echo(f"{case:10s}  {faces} faces  {name:7s}  {values}  auc {row['auc']:.3f}")
+    rows = list(ordinary(speech or [], Assets().folder("whisper-base"), bench)) if speech else []
+    for name, plain, rested in rows:
+        typer.echo(f"voice  {name}  no rest {plain:+.2f}  rest {rested:+.2f}")
+    if rows:
+        for name, column in (("no rest", 1), ("rest", 2)):
+            scores = np.array([row[column] for row in rows], float)
+            typer.echo(
+                f"voice  {len(rows)} files  {name}  mean {scores.mean():+.2f}  spread {scores.std():.2f}"
+            )
+
+
 if __name__ == "__main__":
     app()

@@ -75,6 +75,30 @@ def test_a_session_from_start_to_stop(runtime: Runtime) -> None:
             refused(session)
 
 
+def test_a_rest_is_taken_of_one_or_of_all_and_refused_in_one_line(runtime: Runtime) -> None:
+    session = runtime.start_session(CaptureConfig(participant="ann"))
+    runtime.start_session(CaptureConfig(session=session, participant="bob"))
+
+    def said(participant: str) -> str:
+        return worker(runtime, participant, "running").detail
+
+    assert said("ann") and said("bob")
+    runtime.rest(session, "ann", 5.0)
+    until(lambda: said("ann") == "rests 5.0", 10.0)
+    assert said("bob") == "running"
+    runtime.rest(session)
+    until(lambda: said("ann") == said("bob") == "rests 10.0", 10.0)
+    for refused, reason in (
+        (("nobody's",), "no session"),
+        ((session, "eve"), "no participant 'eve'"),
+        ((session, "ann", 0.0), "outside 0 to 600"),
+        ((session, "ann", float("nan")), "outside 0 to 600"),
+    ):
+        with pytest.raises(WorkerError, match=reason):
+            runtime.rest(*refused)  # type: ignore[arg-type]
+    runtime.stop_session(session)
+
+
 def test_what_was_paused_comes_back_paused_and_what_was_resumed_does_not(runtime: Runtime) -> None:
     session = runtime.start_session(CaptureConfig(participant="ann"))
     worker(runtime, "ann", "running")

@@ -65,6 +65,8 @@ def obey(harness: Harness, command: Command) -> str:
         harness.stop.wait()
     if command.do == "say":
         return command.arguments["text"]
+    if command.do == "rest":
+        return f"rests {command.arguments['seconds']}"
     return ""
 
 
