@@ -1,6 +1,6 @@
 // A fixed number of the newest values, for measuring.
 
-const SAMPLES = 1200;
+const SAMPLES = 3600; // a minute of frames
 
 export class Ring {
   constructor(size = SAMPLES) {
