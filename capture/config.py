@@ -15,7 +15,8 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         source: ``demo``, ``webcam`` (camera and microphone), ``webcam:INDEX``, ``microphone``,
-            ``microphone:NAME_OR_INDEX``, ``webcam:INDEX+microphone:NAME``, ``browser`` (from the page
+            ``microphone:NAME_OR_INDEX``, ``webcam:INDEX+microphone:NAME``, ``speakers`` or
+            ``speakers:NAME`` (what this machine plays: the other side of a call), ``browser`` (from the page
             only), or the path of a file.
         relay: where the page hands on what the browser gives, for ``browser``; empty otherwise.
         session: identifier of the session, used in topics.

@@ -1,4 +1,4 @@
-"""What cameras and microphones there are, and what is in the way of knowing it."""
+"""What cameras, microphones and speakers there are, and what is in the way of knowing it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from capture.opencv import open_camera
 from capture.portaudio import Microphone, microphones
+from capture.speakers import Speaker, is_played, speakers
 from features.errors import SourceError
 
 PROBED = range(5)
@@ -30,29 +31,37 @@ class Devices:
     cameras: list[Camera] = field(default_factory=list)
     microphones: list[Microphone] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    speakers: list[Speaker] = field(default_factory=list)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """``(source, name, details)`` for a table; the first column can be given to ``--source``."""
         cameras = [(f"webcam:{c.index}", c.name, "picture") for c in self.cameras]
-        return cameras + [_row(m) for m in self.microphones]
+        heard = [
+            (f"speakers:{s.name}", f"what you hear: {s.label}", _sound(s)) for s in self.speakers
+        ]
+        return cameras + [_row(m) for m in self.microphones] + heard
 
 
 def _row(m: Microphone) -> tuple[str, str, str]:
-    channels = "1 channel" if m.channels == 1 else f"{m.channels} channels"
-    details = f"{channels}, {m.rate_hz} Hz{', default' if m.default else ''}"
-    return f"microphone:{m.index}", m.name, details
+    return f"microphone:{m.index}", m.name, _sound(m)
+
+
+def _sound(device: Microphone | Speaker) -> str:
+    channels = "1 channel" if device.channels == 1 else f"{device.channels} channels"
+    return f"{channels}, {device.rate_hz} Hz{', default' if device.default else ''}"
 
 
 def list_devices() -> Devices:
-    """All cameras and microphones; never raises: what fails is named in ``problems``."""
+    """All cameras, microphones and speakers; never raises: what fails is named in ``problems``."""
     problems: list[str] = []
     try:
-        inputs = microphones()
+        inputs = [one for one in microphones() if not is_played(one)]
+        heard = speakers()
     except SourceError as error:
-        inputs = []
+        inputs, heard = [], []
         problems.append(str(error))
     found = _named_cameras(VIDEO_CLASS) if sys.platform == "linux" else _probed_cameras()
-    return Devices(found, inputs, problems)
+    return Devices(found, inputs, problems, heard)
 
 
 def _named_cameras(folder: Path) -> list[Camera]:

@@ -59,8 +59,11 @@ class MicrophoneSource(Source):
         clock: Clock | None = None,
         origin: Origin | None = None,
         wake: Callable[[], None] | None = None,
+        what: str = "microphone",
     ) -> None:
+        """``what`` is it to people, where something is to be said of it."""
         self.device = device
+        self._what = what
         self.name = (f"microphone:{device}" if device else "microphone") if name is None else name
         self._factory = factory
         self._clock: Clock = clock or SystemClock()
@@ -104,7 +107,7 @@ class MicrophoneSource(Source):
                 self._items.extend(self._listening.add(self._placed(*block)))
             elif self._origin.ns:
                 now_s = self._origin.time_s(self._clock.now_ns())
-                why = f"microphone: {self._why or 'no sound arrives'}"
+                why = f"{self._what}: {self._why or 'no sound arrives'}"
                 self._items.extend(self._listening.quiet(now_s, why))
             if block is None and not self._items and patience.over:
                 return None
@@ -129,7 +132,7 @@ class MicrophoneSource(Source):
         """Blocks nobody took in time, corrections against the clock, new beginnings."""
         counts = {
             "sound blocks refused": self._queue.dropped,
-            "microphone reopened": self._reopened,
+            f"{self._what} reopened": self._reopened,
         }
         return {**counts, **self._listening.counts.counts}
 

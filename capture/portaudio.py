@@ -138,12 +138,14 @@ def open_microphone(device: str, on_block: OnBlock) -> Stream:
     The device's own rate comes first, because sound servers convert by worse filters than ours;
     16 kHz where it is refused.
     """
-    sounddevice = import_sounddevice()
+    import_sounddevice()
     with LOCK:
-        return _opened(sounddevice, find(device), on_block)
+        return open_input(find(device), on_block)
 
 
-def _opened(sounddevice: Any, microphone: Microphone, on_block: OnBlock) -> Stream:
+def open_input(microphone: Microphone, on_block: OnBlock) -> Stream:
+    """The same for an input that was listed; hold ``LOCK`` from the listing on."""
+    sounddevice = import_sounddevice()
     reason = ""
     for rate_hz, channels in _formats(microphone):
         try:

@@ -14,13 +14,18 @@ from capture.file import FileSource
 from capture.microphone import MicrophoneSource
 from capture.pair import Pair
 from capture.source import Source
+from capture.speakers import speaker_source
 from capture.webcam import Webcam
 from features.clock import Clock
 from features.errors import SourceError
 
-KNOWN = "demo, webcam, webcam:INDEX, microphone, microphone:NAME, webcam:INDEX+microphone:NAME"
+KNOWN = (
+    "demo, webcam, webcam:INDEX, microphone, microphone:NAME, webcam:INDEX+microphone:NAME, "
+    "speakers, speakers:NAME"
+)
 CAMERA = re.compile(r"webcam(?::(?P<index>\d+))?(?:\+(?P<microphone>.+))?")
 MICROPHONE = re.compile(r"microphone(?::(?P<device>.+))?")
+SPEAKERS = re.compile(r"speakers(?::(?P<device>.+))?")
 
 
 def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
@@ -45,6 +50,11 @@ def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
     microphone = MICROPHONE.fullmatch((camera["microphone"] or "microphone") if camera else text)
     if microphone is not None:
         return _devices(config, camera, microphone["device"] or "", clock)
+    heard = SPEAKERS.fullmatch(text)
+    if heard is not None:
+        if not config.sound:
+            raise SourceError(f"{text}: gives only sound, and the sound is switched off")
+        return speaker_source(heard["device"] or "", name=text, clock=clock)
     path = Path(text).expanduser()
     if not text or not _exists(path):
         raise SourceError(f"{text or 'empty source'}: no such file, and none of {KNOWN}")
@@ -60,9 +70,9 @@ def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
 
 
 def is_device(source: str) -> bool:
-    """Whether this names a camera or a microphone, which never end, unlike files and the demo."""
+    """Whether this names a camera, microphone or speakers: they never end, unlike files and the demo."""
     return source == BROWSER or any(
-        name.fullmatch(source) is not None for name in (CAMERA, MICROPHONE)
+        name.fullmatch(source) is not None for name in (CAMERA, MICROPHONE, SPEAKERS)
     )
 
 

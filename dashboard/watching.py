@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from capture.config import CaptureConfig
+from capture.sources import is_device
 from dashboard.lines import json_line, prediction_line
 from dashboard.runtime import Runtime
 from dashboard.smoothing import Smoother
@@ -141,8 +142,7 @@ def watch(
     try:
         runtime.start()
         wait_for_inference(runtime)
-        is_device = config.source.startswith(("webcam", "microphone"))
-        watcher = Watcher(runtime, runtime.start_session(config), is_device)
+        watcher = Watcher(runtime, runtime.start_session(config), is_device(config.source))
         if as_json:
             _lines(watcher, duration_s, smoother)
         else:

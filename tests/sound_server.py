@@ -20,10 +20,12 @@ import sys, threading
 import numpy as np
 from capture.microphone import MicrophoneSource
 from capture.source import Sound
+from capture.speakers import speaker_source
+kind, _, device = sys.argv[2].rpartition("|")
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 parts = []
-with MicrophoneSource(sys.argv[2]) as source:
+with (speaker_source if kind == "speakers" else MicrophoneSource)(device) as source:
     print("open", flush=True)
     while not stop.is_set():
         item = source.read(0.2)
@@ -91,11 +93,15 @@ class SoundServer:
         )
         return ended.returncode
 
-    def play(self, wav: Path) -> None:
+    def add_output(self, name: str, label: str) -> None:
+        """One more output, which plays into nothing."""
+        told = f"sink_properties=device.description={label}"
+        assert self._pactl("load-module", "module-null-sink", f"sink_name={name}", told) == 0
+
+    def play(self, wav: Path, output: str = "room") -> None:
         """Play to the end."""
-        subprocess.run(
-            ["paplay", str(wav)], env=self.environment, check=True, timeout=60, capture_output=True
-        )
+        command = ["paplay", f"--device={output}", str(wav)]
+        subprocess.run(command, env=self.environment, check=True, timeout=60, capture_output=True)
 
     def stop(self) -> None:
         self.process.kill()
@@ -103,7 +109,10 @@ class SoundServer:
 
 
 class Recorder:
-    """Our microphone source in a process of its own, which says what it hears line by line."""
+    """Our microphone source in a process of its own, which says what it hears line by line.
+
+    ``device`` is a microphone's, or after ``speakers|`` that of speakers.
+    """
 
     def __init__(self, server: SoundServer, out: Path, device: str = "") -> None:
         self.process = subprocess.Popen(
