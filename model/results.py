@@ -7,7 +7,6 @@ python -m model.results page --records .cache/results --out docs/results
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from features.errors import TonalityError
+from model import commands
 
 if TYPE_CHECKING:
     from model.text_states import TextStates
@@ -64,6 +63,26 @@ def run(
     typer.echo(f"records in {out}; make the page with 'python -m model.results page'")
 
 
+@app.command()
+def page(
+    out: Annotated[
+        Path, typer.Option(help="Folder of the page, its plots and results.json.")
+    ] = Path("docs/results"),
+    records: Annotated[
+        Path | None, typer.Option(help="Folder of the records; without it results.json is taken.")
+    ] = None,
+) -> None:
+    """Write the page with its tables and plots, and results.json where there are records."""
+    from model.results_condensed import Results, condensed
+    from model.results_page import write_page
+    from model.results_records import read_records
+
+    if records is not None:
+        condensed(read_records(records), records).save(out)
+    written = write_page(Results.load(out), out)
+    typer.echo(f"{written}, with its plots beside it")
+
+
 def _say(group: str, key: str, seed: int, metrics: dict[str, dict[str, dict[str, float]]]) -> None:
     first = next(iter(next(iter(metrics.values())).values()))
     told = " ".join(f"{name} {value:.3f}" for name, value in list(first.items())[:3])
@@ -77,14 +96,5 @@ def _encoder() -> TextStates:
     return text_encoder(Assets().folder(ENCODER))
 
 
-def main() -> None:
-    """The command line, with errors in one line."""
-    try:
-        app(standalone_mode=True)
-    except TonalityError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    commands.run(app)

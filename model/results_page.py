@@ -1,0 +1,358 @@
+"""Puts the results page together: what each experiment asked, its table, its plot, its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from model import results_plots
+from model.ablations import ABLATIONS
+from model.experiments import MODELS, SEQUENCES, UTTERANCES
+from model.results_condensed import Results, Row, Run
+from model.results_tables import (
+    Difference,
+    cells,
+    difference,
+    markdown,
+    named,
+    seconds,
+    size,
+    titles,
+)
+from model.results_words import (
+    CLAIMS,
+    HEAD,
+    LIMITS,
+    MOSI_WARNING,
+    PUBLISHED,
+    SEQUENCES_NOTE,
+    TEXT_NOTE,
+)
+
+PAGE: Final = "README.md"
+REGRESSION: Final = ("mae", "r", "acc2_has0", "acc2_non0", "f1_non0", "acc7")
+COMMAND: Final = "python -m model.results run --data DATA --out RESULTS"
+ORDER: Final = ("constant", "ridge", *MODELS)
+SOURCES: Final = {"file": "the file's columns", "gte-small": "gte-small", "": "none"}
+
+
+def write_page(results: Results, folder: Path) -> Path:
+    """The page and its plots, into ``folder``."""
+    parts = [
+        HEAD.format(host=results.host),
+        _text_only(results),
+        _mosi(results),
+        _sequences(results, folder),
+        _claims(results),
+        _ablations(results, folder),
+        _curves(results, folder),
+        LIMITS,
+    ]
+    path = folder / PAGE
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(part for part in parts if part).rstrip() + "\n", encoding="utf-8")
+    return path
+
+
+def of(group: str, **wished: object) -> Callable[[Run], bool]:
+    """Keeps the runs of a group whose fields are as wished."""
+    return lambda run: (
+        run.group == group and all(getattr(run, name) == value for name, value in wished.items())
+    )
+
+
+def made_by(group: str) -> str:
+    """The command behind a table."""
+    return f"`{COMMAND} --group {group}`\n"
+
+
+def placed(rows: Iterable[Row]) -> list[Row]:
+    """Baselines first, then ours, then the models of other packages by name."""
+
+    def place(row: Row) -> tuple[int, str]:
+        model = row.one.model
+        return (ORDER.index(model), "") if model in ORDER else (len(ORDER), model)
+
+    return sorted(rows, key=place)
+
+
+def _source(run: Run) -> str:
+    source = SOURCES.get(run.encoder, run.encoder)
+    return f"{source}, {run.tune}" if run.tune and run.tune != "frozen" else source
+
+
+def _table(rows: Sequence[Row], metrics: Sequence[str], extra: Sequence[str] = ()) -> str:
+    head = ["model", *extra, *titles(metrics), "n", "parameters", "s / epoch"]
+    body = []
+    for row in rows:
+        told = {"text": _source(row.one), "training": _training(row.one), "data": row.one.data}
+        body.append(
+            [
+                named(row.one), *(told[name] for name in extra), *cells(row.spread(), metrics),
+                str(len(row.runs)), size(row.one), seconds(row),
+            ]
+        )  # fmt: skip
+    return markdown(head, body)
+
+
+def _training(run: Run) -> str:
+    if run.scheme in ("", "complete"):
+        return "complete" if run.scheme else "–"
+    lost = {"subsets": "modalities lost", "mixed": "steps lost", "rate": "steps lost"}
+    return f"{run.scheme}, {lost.get(run.losing, run.losing)}"
+
+
+def _text_only(results: Results) -> str:
+    rows = results.rows(lambda run: run.data == "mosi-text")
+    if not rows:
+        return ""
+    rows.sort(key=lambda row: row.spread()["mae"].mean if row.spread() else 9.0)
+    metrics = ("mae", "r", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0", "acc5", "acc7")
+    head = ["model", "encoder", "tuned", "first learned on", *titles(metrics), "n", "s / epoch"]
+    body = [
+        [
+            named(row.one), row.one.encoder or "–", row.one.tune or "–", row.one.start or "–",
+            *cells(row.spread(), metrics), str(len(row.runs)), seconds(row),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    published = [
+        [f"*{name}*", encoder, "*published*", "–", *(own.get(m, "–") for m in metrics), "–", "–"]
+        for name, encoder, own in PUBLISHED
+    ]
+    return "\n".join(
+        ("## CMU-MOSI, standard split, text only\n", TEXT_NOTE, markdown(head, [*body, *published]))
+    )
+
+
+def _mosi(results: Results) -> str:
+    groups = ("mosi", "mosi-words", "mosi-single", "faithful", "peers")
+    parts = ["## CMU-MOSI, utterance sequences, split by bc-LSTM's videos\n", MOSI_WARNING]
+    for letters, title in (
+        ("TAV", "Text, audio and vision"), ("TA", "Text and audio"), ("T", "Text"),
+        ("A", "Audio"), ("V", "Vision"),
+    ):  # fmt: skip
+        rows = results.rows(
+            lambda run, letters=letters: run.group in groups and run.modalities == letters
+            and run.data.startswith("mosi-utterances")
+        )  # fmt: skip
+        if rows:
+            parts += [f"### {title}\n", _table(_by_source(rows), REGRESSION, _extra(rows))]
+    parts.append(_beaten(results))
+    parts.append("\n".join(made_by(name) for name in ("mosi", "mosi-words", "mosi-single")))
+    return "\n".join(parts)
+
+
+def _by_source(rows: Sequence[Row]) -> list[Row]:
+    return sorted(placed(rows), key=lambda row: row.one.encoder)
+
+
+def _extra(rows: Sequence[Row]) -> tuple[str, ...]:
+    alike = len({row.one.data for row in rows}) == 1
+    return ("text", "training") if alike else ("text", "training", "data")
+
+
+def _beaten(results: Results) -> str:
+    """Whether the best network beats the ridge on the file's columns, in numbers."""
+    rows = [
+        row
+        for row in results.rows(lambda run: run.group in ("mosi", "mosi-words"))
+        if row.one.modalities == "TAV" and row.one.model in MODELS and row.spread()
+    ]
+    told = []
+    for source, name in (("file", "the file's own text"), ("gte-small", "gte-small's text")):
+        own = [row for row in rows if row.one.encoder == source]
+        if own:
+            best = min(own, key=lambda row: row.spread()["mae"].mean)
+            found = cells(best.spread(), ("mae", "r", "acc2_has0"))
+            told.append(
+                f"With {name}, the best of ours with all three modalities is {named(best.one)} "
+                f"({_training(best.one)}): MAE {found[0]}, r {found[1]}, Acc-2 {found[2]}."
+            )
+    return (
+        " ".join(told) + " The ridge on the file's columns that was known before: MAE .947, "
+        "r .626, Acc-2 77.8.\n"
+    )
+
+
+def _sequences(results: Results, folder: Path) -> str:
+    groups = ("sequences", "faithful", "peers")
+    parts = ["## ICT-MMMO, POM and YouTube, audio and vision\n", SEQUENCES_NOTE]
+    curves: dict[str, list[Row]] = {}
+    for data in SEQUENCES:
+        rows = placed(results.rows(lambda run, d=data: run.group in groups and run.data == d))
+        if not rows:
+            continue
+        metrics = ("acc", "f1") if data == "youtube" else ("mae", "r", "acc2_has0", "acc7")
+        parts += [f"### {data}\n", _table(rows, metrics), _lost(rows, metrics[:2])]
+        curves[data] = [row for row in rows if row.one.results.get("B")]
+    if any(curves.values()):
+        shown = {data: own for data, own in curves.items() if own}
+        ruled = {data: "acc" if data == "youtube" else "mae" for data in shown}
+        results_plots.missing_rates(shown, ruled, folder / "missing-rates.svg")
+        parts.append(
+            "![Metrics of every model over the share of lost steps](missing-rates.svg)\n\n"
+            "Bars are deviations over the seeds. MAE: lower is better; accuracy: higher.\n"
+        )
+    parts.append(made_by("sequences"))
+    return "\n".join(parts)
+
+
+def _lost(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+    """The same models with parts lost: means of B and C, and C's subsets."""
+    head = ["parts lost", "training", *(f"B mean: {t}" for t in titles(metrics))]
+    subsets = [("a", "audio"), ("v", "vision")]
+    head += [f"{title} only: {t}" for _, title in subsets for t in titles(metrics)]
+    body = []
+    for row in rows:
+        if row.one.results.get("B"):
+            body.append(
+                [
+                    named(row.one), _training(row.one), *cells(row.mean_over("B"), metrics),
+                    *(c for name, _ in subsets for c in cells(row.spread("C", name), metrics)),
+                ]
+            )  # fmt: skip
+    return markdown(head, body) if body else ""
+
+
+def _claims(results: Results) -> str:
+    parts = ["## The three claims\n", CLAIMS]
+    parts += ["### Does the temporal term help under noise on the frames?\n", _temporal(results)]
+    parts += ["### Does text-driven gated fusion beat concatenation?\n", _fusion(results)]
+    parts += [
+        "### Does teacher and student beat plain modality dropout?\n", _distillation(results),
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def _pair(rows: Sequence[Row], **wished: object) -> Row | None:
+    return next(
+        (row for row in rows if all(getattr(row.one, k) == v for k, v in wished.items())), None
+    )
+
+
+def _temporal(results: Results) -> str:
+    rows = results.rows(of("temporal"))
+    head = ["SVR on", "noise", "MAE with", "MAE without", "with - without", "n", "the term is"]
+    body = []
+    for data in dict.fromkeys(row.one.data for row in rows):
+        new, old = (_pair(rows, data=data, without=part) for part in ("", "temporal"))
+        if new is None or old is None:
+            continue
+        for level in sorted(new.one.results.get("noise", {}), key=float):
+            apart = difference(new, old, "mae", "noise", level)
+            pair = (cells(row.spread("noise", level), ("mae",))[0] for row in (new, old))
+            body.append([data, level, *pair, *_told(apart, "mae")])
+    return f"{markdown(head, body)}\n{made_by('temporal')}"
+
+
+def _told(apart: Difference, metric: str) -> list[str]:
+    return [apart.told(metric), str(apart.n), apart.verdict(metric)]
+
+
+def _fusion(results: Results) -> str:
+    rows = results.rows(of("fusion"))
+    head = ["model", "text", "metric", "gated", "concatenation", "gated - concat.", "n",
+            "its own fusion is"]  # fmt: skip
+    body = []
+    for encoder in dict.fromkeys(row.one.encoder for row in rows):
+        for model in dict.fromkeys(row.one.model for row in rows):
+            new, old = (
+                _pair(rows, encoder=encoder, model=model, without=part) for part in ("", "fusion")
+            )
+            if new is None or old is None:
+                continue
+            for metric in ("mae", "r"):
+                apart = difference(new, old, metric, "complete", "")
+                pair = (cells(row.spread(), (metric,))[0] for row in (new, old))
+                body.append(
+                    [named(new.one), _source(new.one), metric, *pair, *_told(apart, metric)]
+                )
+    return f"{markdown(head, body)}\n{made_by('fusion')}"
+
+
+def _distillation(results: Results) -> str:
+    rows = results.rows(of("distillation"))
+    head = ["model", "data", "judged by", "MAE distilled", "MAE dropout", "distilled - dropout",
+            "n", "the teacher makes it"]  # fmt: skip
+    body = []
+    for data in dict.fromkeys(row.one.data for row in rows):
+        for model in dict.fromkeys(row.one.model for row in rows):
+            new, old = (
+                _pair(rows, data=data, model=model, scheme=scheme)
+                for scheme in ("distilled", "masked")
+            )
+            if new is None or old is None:
+                continue
+            for protocol in ("complete", "B", "C"):
+                apart = difference(new, old, "mae", protocol, None)
+                pair = (cells(row.mean_over(protocol), ("mae",))[0] for row in (new, old))
+                body.append([named(new.one), data, protocol, *pair, *_told(apart, "mae")])
+    return f"{markdown(head, body)}\n{made_by('distillation')}"
+
+
+def _ablations(results: Results, folder: Path) -> str:
+    rows = results.rows(of("ablations"))
+    if not rows:
+        return ""
+    parts = [
+        "## Ablations\n",
+        f"On {UTTERANCES} with text (gte-small), audio and vision, complete data at test; each seed "
+        "against the whole model with the same seed. MITR-DNet is trained distilled, as published.\n",
+    ]
+    plotted: dict[str, list[tuple[str, Difference]]] = {}
+    body = []
+    for model in dict.fromkeys(row.one.model for row in rows):
+        own = [row for row in rows if row.one.model == model]
+        whole = next(row for row in own if not row.one.without and not row.one.changes)
+        for row in own:
+            title = _part(row.one)
+            apart = difference(row, whole, "mae", "complete", "")
+            told = ["–", "–"] if row is whole else [apart.told("mae"), apart.verdict("mae")]
+            found = cells(row.spread(), ("mae", "r", "acc2_has0"))
+            body.append([named(row.one), title, *found, *told, str(len(row.runs))])
+            if row is not whole and apart.n:
+                plotted.setdefault(named(row.one), []).append((title, apart))
+    head = ["model", "change", *titles(("mae", "r", "acc2_has0")), "MAE against whole",
+            "the change is", "n"]  # fmt: skip
+    parts.append(markdown(head, body))
+    if plotted:
+        results_plots.differences(
+            plotted, "MAE against the whole model (right: worse)", folder / "ablations.svg"
+        )
+        parts.append(
+            "![What each change does to the MAE](ablations.svg)\n\nBars are 95 % intervals.\n"
+        )
+    lines = [f"- `{name}`: {part.line}" for name, part in ABLATIONS.items()]
+    parts += ["\n".join(lines) + "\n", made_by("ablations")]
+    parts.append("From the command line: `tonality train rtil --without gate ...`.\n")
+    return "\n".join(parts)
+
+
+def _part(run: Run) -> str:
+    if run.without:
+        return f"without {run.without}"
+    if run.changes:
+        return ", ".join(f"{name} {value}" for name, value in run.changes.items())
+    return "whole"
+
+
+def _curves(results: Results, folder: Path) -> str:
+    panels = {
+        "MOSI, file's text, T+A+V": of("mosi", modalities="TAV"),
+        "MOSI, gte-small, T+A+V": of("mosi-words", modalities="TAV", scheme="complete"),
+        **{data: of("sequences", data=data) for data in SEQUENCES},
+    }
+    rows = {
+        title: [row for row in results.rows(keep) if any(run.curve for run in row.runs)]
+        for title, keep in panels.items()
+    }
+    shown = {title: own for title, own in rows.items() if own}
+    if not shown:
+        return ""
+    results_plots.learning_curves(shown, folder / "learning-curves.svg")
+    return (
+        "## Learning curves\n\n![Loss on validation by epoch](learning-curves.svg)\n\n"
+        "Mean over the seeds that had not stopped yet.\n"
+    )

@@ -1,0 +1,89 @@
+"""What the results page says around its tables, and the published numbers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+HEAD: Final = """# Results on research data
+
+Made by `python -m model.results page --records RESULTS --out docs/results`; without `--records` it is
+made again from [results.json](results.json), which holds every run's numbers.
+
+How to read it:
+
+- **mean ± deviation** over n seeds (deviation of a sample, n - 1); one number where there is one run.
+- The epoch is selected on validation; the test split is judged after that, once for each protocol.
+- **Acc-2 Has0**: negative against non-negative, all samples. **Non0**: negative against positive,
+  labels of zero left out. **F1** is weighted by how often a class is the label. **Acc-5, Acc-7**:
+  clipped and rounded. **r**: Pearson's. Accuracies and F1 in percent. Labels on other scales are
+  moved to -3..3 for all but MAE, which stays in the labels' own units (`model.metrics`).
+- **Protocol B** (LNLN): one model; each step of each modality is lost with the same probability, 0 to .9;
+  the mean over these rates. **Protocol C**: whole modalities are missing. **Noise**: Gaussian, on
+  features scaled to unit deviation. All masks are drawn from fixed seeds (`model.protocols`).
+- **RTIL, SATI, SVR, MITR-DNet** are ours, as *intended* unless *(faithful)* is said, which behaves
+  as the published code does (`model.rtil_family`, `model.mitr`).
+- "Better" and "worse" in comparisons say that the 95 % interval of the mean difference over the
+  seeds leaves zero out (Student's t, pairs of one seed, not corrected for the number of comparisons);
+  "no difference shown" says that it does not, which is weaker than "no difference".
+- No number here stands beside a paper's on other data; published rows are marked.
+
+**Machine**: {host}, one thread, shared with other work: a processor only, no GPU was at hand. So there
+is no comparison of CPU and GPU, and *s / epoch* are seconds of the processor, an upper bound.
+
+**Sizes**: one core trained all of this. The networks as *intended* have feed-forward layers of 512
+columns instead of 2048 (*feedforward 2048* among the ablations is the published width), at most 12 epochs,
+stop after 3 without a better one, and take batches of 64 (`model.experiments`). *Faithful* networks
+have the published sizes and behaviour, but our optimiser: at the published rate (1.7e-5) they would
+need hundreds of epochs.
+"""
+
+TEXT_NOTE: Final = """Raw words, split 1284 / 229 / 686, labels -3..3; a text encoder and a linear answer.
+Published rows are text-only results on this split, of models that were built around tuned BERT.
+"""
+
+MOSI_WARNING: Final = """Each sample is an utterance between three neighbours on either side in its video: 1211
+for training, 236 for validation, 752 for test.
+
+**A trap in this data.** The file's text and vision columns are outputs of networks that were trained with
+the labels of the 62 training videos, and validation is every sixth of these. So validation flatters both, vision most of all: a ridge on vision reaches r .66 there and .08 on test. No
+selection on validation can see that, and every model with vision trusts it too much. What follows:
+
+- rows with *gte-small* replace the text columns by the mean of frozen gte-small's states, one vector an
+  utterance, which never saw a label;
+- *text and audio* leaves vision out: the honest choice, made for what the columns are, not for the test;
+- *masked, modalities lost* trains with random modalities taken away, so that no one of them is relied on.
+"""
+
+SEQUENCES_NOTE: Final = """Word-aligned sequences of 20 steps (Zadeh et al. 2018), without text, since its
+training part does not exist in the published files. MMMO: 220 / 40 / 80 samples, sentiment 1..5; POM: 600
+/ 100 / 203, the first of 17 ratings 1..7, whose order no source states; YouTube: 173 / 36 / 60, three
+classes. Vision is zero in most steps of POM and YouTube. The splits are so small that a deviation of
+several points is chance: on YouTube one sample is 1.7 points.
+
+Our networks here are trained on complete data, then judged with parts lost; what training with losses
+adds is the third claim below. *constant* says the median (or the most frequent class); *ridge* is linear
+on the means over known steps, its penalty chosen on validation.
+"""
+
+CLAIMS: Final = """Each claim is tested by pairs that differ in nothing else, seed by seed.
+"""
+
+LIMITS: Final = """## What is not here, and why
+
+- **A GPU.** None was at hand: no CPU against GPU, no mixed precision where it pays.
+- **The papers' own benchmark with audio and vision.** Features of CMU-MOSI, CMU-MOSEI and CH-SIMS as MMSA
+  hands them out are not at hand, so the papers' tables cannot be reproduced; the readers for them are
+  tested on files of exactly that format.
+- **The published length of training** of the RTIL family (50 epochs at 1.7e-5, tuning RoBERTa).
+- **Protocol A** (one model trained for each of 11 rates) costs eleven times what B does; `tonality
+  evaluate --protocol A` judges one model at all rates and says so.
+- **Text of ICT-MMMO, POM and YouTube**: its training part was never published.
+"""
+
+# Text-only rows on the standard split of CMU-MOSI, as published.
+PUBLISHED: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
+    ("a model of LNLN's family, text alone at test", "BERT",
+     {"mae": ".731", "acc2_has0": "82.75", "acc2_non0": "84.91"}),
+    ("ALMT, ablated to text", "BERT", {"mae": ".752", "acc7": "46.79"}),
+)  # fmt: skip
