@@ -8,7 +8,6 @@ What is in the cache already is not made again, so a killed build goes on where 
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from features.assets import Assets
 from features.errors import TonalityError
-from model import corpora_face, corpora_voice
+from model import commands, corpora_face, corpora_voice
 
 DEFAULT_CACHE: Final = Path(".cache/corpora")
 PARTS: Final = ("ravdess", "emodb", "fer2013", "video")
@@ -42,14 +41,9 @@ def build(
 ) -> None:
     """Extract voice and face features of RAVDESS, EMO-DB and FER2013."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    try:
-        with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-            for name in part or PARTS:
-                _build(name, data, cache, threads, progress)
-    except TonalityError as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        for name in part or PARTS:
+            _build(name, data, cache, threads, progress)
 
 
 def _build(name: str, data: Path, cache: Path, threads: int, progress: Progress) -> None:
@@ -85,4 +79,4 @@ def _shuffled(clips: list[corpora_voice.VoiceClip]) -> list[corpora_voice.VoiceC
 
 
 if __name__ == "__main__":
-    app()
+    commands.run(app)

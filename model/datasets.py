@@ -9,7 +9,6 @@ python -m model.datasets convert CORPORA mmmo.pkl --name mmmo --to mmsa
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from features.errors import TonalityError
-from model import datasets_misa, datasets_mmsa, datasets_plain, datasets_stored, mmsa_files
+from model import (
+    commands,
+    datasets_misa,
+    datasets_mmsa,
+    datasets_plain,
+    datasets_stored,
+    mmsa_files,
+)
 from model.corpora_text import CorpusError
 from model.datasets_stored import sha256
 from model.scaling import SCALINGS, Scaling, scaled
@@ -149,14 +154,5 @@ def convert(
     _console.print(f"{out}: {data.name}, {sizes}", markup=False, soft_wrap=True)
 
 
-def main() -> None:
-    """The command line, with errors in one line."""
-    try:
-        app(standalone_mode=True)
-    except TonalityError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    commands.run(app)

@@ -36,7 +36,7 @@ from rich.console import Console
 from torch import nn
 
 from features.errors import TonalityError
-from model import mmsa_files
+from model import commands, mmsa_files
 from model.datasets import read
 from model.metrics import suited
 from model.protocols import protocol
@@ -270,6 +270,10 @@ def done(path: Path) -> set[tuple[str, str, bool, int]]:
     return {(own.model, own.data, own.encoder == "gte-small", own.seed) for own in found}
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def main(
     data: Annotated[Path, typer.Option(help="Folder of the corpora.")],
     out: Annotated[Path, typer.Option(help=f"Folder of {RECORDS}.")],
@@ -327,8 +331,4 @@ def _encoder() -> TextStates:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except TonalityError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+    commands.run(app)

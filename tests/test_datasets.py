@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model import datasets, datasets_misa, datasets_plain, datasets_stored
+from model import commands, datasets, datasets_misa, datasets_plain, datasets_stored
 from model.corpora_text import CorpusError
 from model.datasets import parse, read
 from model.pickles import RefusedError
@@ -361,7 +361,7 @@ def test_conversion_by_command_and_the_pickle_can_go(
 def _command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["datasets", *arguments])
     try:
-        datasets.main()
+        commands.run(datasets.app)
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
