@@ -25,6 +25,7 @@ KNOWN = (
 )
 CAMERA = re.compile(r"webcam(?::(?P<index>\d+))?(?:\+(?P<microphone>.+))?")
 MICROPHONE = re.compile(r"microphone(?::(?P<device>.+))?")
+OTHER_SIDE = "other"  # who is heard through the speakers, unless a name is given
 SPEAKERS = re.compile(r"speakers(?::(?P<device>.+))?")
 
 
@@ -74,6 +75,11 @@ def is_device(source: str) -> bool:
     return source == BROWSER or any(
         name.fullmatch(source) is not None for name in (CAMERA, MICROPHONE, SPEAKERS)
     )
+
+
+def is_heard(source: str) -> bool:
+    """Whether this names speakers: what is heard there is said by others than who runs it."""
+    return SPEAKERS.fullmatch(source) is not None
 
 
 def _devices(

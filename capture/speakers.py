@@ -101,12 +101,16 @@ def _monitor(sink: Any, default: bool) -> Speaker:
     return Speaker(sink.monitor_source_name, sink.description, rate_hz, channels, default)
 
 
+def mend() -> str:
+    """What to do on this system so that what is played can be heard."""
+    return MENDS.get(sys.platform, "this system offers no way to it")
+
+
 def find(device: str) -> Speaker:
     """The output of this name (whole, else a part of name or label; empty: the default one)."""
     found = speakers()
     if not found:
-        mend = MENDS.get(sys.platform, "this system offers no way to it")
-        raise SourceError(f"what is played cannot be heard: {mend}")
+        raise SourceError(f"what is played cannot be heard: {mend()}")
     if not device:
         return found[0]
     exact = [one for one in found if device in (one.name, one.label)]

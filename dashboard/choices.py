@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from capture.config import CaptureConfig
 
@@ -11,6 +11,11 @@ DEMO = "Demo clip"
 DEVICES = "Camera and microphone"
 FILE = "Video or sound file"
 BROWSER = "Browser camera"
+HEARD = "What this machine plays"
+HEARD_NOTICE = (
+    "The other side of a call, as a participant of its own: voice and words of everybody who speaks "
+    "there. They must know of it and agree before you start."
+)
 
 FACE = "Face"
 VOICE = "Voice"
@@ -106,7 +111,7 @@ def config(
 
 
 def _sees(source: str) -> bool:
-    return not source.startswith("microphone:")
+    return not source.startswith(("microphone:", "speakers"))
 
 
 def _hears(source: str) -> bool:
@@ -150,11 +155,14 @@ class Found:
     cameras: dict[int, str]
     microphones: dict[int, str]
     problems: tuple[str, ...]
+    speakers: dict[str, str] = field(default_factory=dict)
+    mend: str = ""  # what would make speakers appear
 
 
 def list_devices() -> Found:
     """Cameras and microphones of this machine, the default one first; opens no camera on Linux."""
     from capture.devices import list_devices as look  # brings OpenCV and PortAudio
+    from capture.speakers import mend
 
     devices = look()
     ears = sorted(devices.microphones, key=lambda one: not one.default)
@@ -162,6 +170,8 @@ def list_devices() -> Found:
         {camera.index: camera.name for camera in devices.cameras},
         {one.index: one.name for one in ears},
         tuple(devices.problems),
+        {one.name: f"what you hear: {one.label}" for one in devices.speakers},
+        mend(),
     )
 
 

@@ -110,8 +110,10 @@ def run(
     Examples:  tonality run --source demo    tonality run --source talk.mp4 --json
     """
     from capture.config import CaptureConfig
+    from capture.sources import OTHER_SIDE, is_heard
     from dashboard.watching import watch
 
+    own = OTHER_SIDE if is_heard(source) else CaptureConfig().participant
     config = CaptureConfig(
         source=source,
         picture=picture and not text_only,
@@ -124,13 +126,15 @@ def run(
         height=height,
         fps=fps,
         purpose=purpose,
-        participant=participant or CaptureConfig().participant,
+        participant=participant or own,
         remembered=participant is not None,
         rest_s=rest_seconds,
     )
     models_cli.bring(models_for(config))
     if participant is not None:
         participants_cli.tell(participant)
+    if is_heard(source):
+        complain("whoever is heard must know that voice and words are read, and agree to it")
     watch(config, json, device, duration, smoothing)
 
 

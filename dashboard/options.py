@@ -10,7 +10,8 @@ Source = Annotated[
     str,
     typer.Option(
         help="'demo', 'webcam' (camera and microphone), 'webcam:1', 'microphone', "
-        "'microphone:NAME', 'webcam:0+microphone:NAME', or the path of a media file."
+        "'microphone:NAME', 'webcam:0+microphone:NAME', 'speakers' (what this machine plays: the "
+        "other side of a call, who must know and agree), or the path of a media file."
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where the network runs: auto, cuda, mps or cpu.")]

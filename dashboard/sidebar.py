@@ -46,7 +46,7 @@ def pause(server: Server, members: list[WorkerState], rest: bool) -> None:
     """Let a session rest, or go on."""
     if any(member.pid is not None for member in members):  # else there is nothing to pause yet
         act = server.runtime.pause_session if rest else server.runtime.resume_session
-        _attempt(act, members[0].session)
+        attempt(act, members[0].session)
 
 
 def _running(server: Server, members: list[WorkerState]) -> None:
@@ -64,7 +64,7 @@ def _running(server: Server, members: list[WorkerState]) -> None:
         pause(server, members, not paused)
         st.rerun()
     if right.button("Stop", width="stretch", type="primary"):
-        _attempt(server.stop_session, session)
+        attempt(server.stop_session, session)
         st.rerun()
     _keeping(server, session)
     if not loading:
@@ -85,7 +85,7 @@ def _keeping(server: Server, session: str) -> None:
         options = [name for name, keep_s in choices.KEEP.items() if keep_s]
         chosen = st.selectbox("Keep", options, key="keep late", help=choices.KEEP_HELP)
         if st.button("Keep", width="stretch", key="keep now"):
-            _attempt(server.keep, choices.KEEP[chosen])
+            attempt(server.keep, choices.KEEP[chosen])
             st.rerun()
 
 
@@ -101,7 +101,7 @@ def _headline(members: list[WorkerState]) -> str:
     return ":red[●] **Monitoring is on**"
 
 
-def _attempt(act: Any, *arguments: Any) -> bool:
+def attempt(act: Any, *arguments: Any) -> bool:
     """Do it; a refusal is shown in the words of its error, and kept for the next run."""
     try:
         act(*arguments)
@@ -138,9 +138,9 @@ def _chooser(server: Server, kind: str, source: str | None) -> None:
     st.caption(missing or choices.ready(use))
     if start and source is not None:
         config = choices.config(kind, source, use, recogniser, purpose or "")
-        if _attempt(browser.started, server, config):
+        if attempt(browser.started, server, config):
             if choices.KEEP[keep]:
-                _attempt(server.keep, choices.KEEP[keep])
+                attempt(server.keep, choices.KEEP[keep])
             st.rerun()
     _refusal()
 
@@ -161,7 +161,7 @@ def _joining(server: Server, members: list[WorkerState]) -> None:
         config = choices.config(
             kind, source, use, first.recogniser, first.purpose, session=session, participant=name
         )
-        if _attempt(browser.started, server, config):
+        if attempt(browser.started, server, config):
             st.rerun()
 
 
@@ -205,6 +205,17 @@ def _devices(server: Server, prefix: str) -> str | None:
     return choices.devices_source(camera, microphone)
 
 
+def _heard(server: Server, prefix: str) -> str | None:
+    found = _list_devices()
+    st.caption(choices.HEARD_NOTICE)
+    if not found.speakers:
+        st.caption(f"No output can be heard here: {found.mend}.")
+        return None
+    name = st.selectbox("Output", list(found.speakers), key=f"{prefix}output",
+                        format_func=lambda one: found.speakers.get(one, one))  # fmt: skip
+    return None if name is None else f"speakers:{name}"
+
+
 def _pick(label: str, names: dict[int, str], prefix: str) -> int | None:
     options = [*names, None]
     return st.selectbox(
@@ -226,4 +237,5 @@ PICKERS: dict[str, Picker] = {
     choices.DEVICES: _devices,
     choices.FILE: _file,
     choices.BROWSER: browser.source,
+    choices.HEARD: _heard,
 }

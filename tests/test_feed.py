@@ -284,6 +284,7 @@ def test_uploads_of_a_server_that_was_killed_are_deleted(
         ("clip.mp4", [choices.FACE], (True, False, False, False)),
         ("webcam:0", choices.USES, (True, False, False, False)),
         ("microphone:1", choices.USES, (False, True, True, True)),
+        ("speakers:a.monitor", choices.USES, (False, True, True, True)),
         ("webcam:0+microphone:1", [choices.FACE, choices.VOICE], (True, True, True, False)),
     ],
 )
