@@ -66,7 +66,8 @@ def evaluate(
         encoder.put(checkpoint.text)
     manifest = checkpoint.manifest
     widths, network = manifest.config.widths, checkpoint.network.to(device)
-    inputs = Inputs(scaled_for(data, manifest.plan, checkpoint.moments), encoder)
+    scaled = scaled_for(data, manifest.plan, checkpoint.moments)
+    inputs = Inputs(scaled, encoder, cache, manifest.plan.bf16)
     own, plan = inputs.data.splits[split], protocol(name, inputs.data)
     scale = LabelScale(data.low, data.high, data.classes)
     results = {}

@@ -37,6 +37,7 @@ class ResearchManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         plan: preset, variant and all settings of the training.
+        epochs: how many were trained.
         family, mitr, words: the network's configuration; the others are null.
         text_encoder: the encoder whose states are the text; empty for the file's own features.
         text_sha256: of the encoder's weights before any tuning; empty where they are gte-small's.
@@ -51,6 +52,7 @@ class ResearchManifest(msgspec.Struct, frozen=True, kw_only=True):
     plan: TrainingPlan
     seed: int
     best_epoch: int
+    epochs: int = 0
     family: FamilyConfig | None = None
     mitr: MITRConfig | None = None
     words: TextMeanConfig | None = None

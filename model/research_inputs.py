@@ -146,6 +146,7 @@ class Inputs:
         data: the data set, scaled.
         encoder: of the text, or None where text is the file's own features.
         cache: folder where the states of whole texts are kept for other runs.
+        bf16: encode in mixed precision.
 
     Attributes:
         data: the data set, its words as tokens where they are encoded.
@@ -154,14 +155,18 @@ class Inputs:
     """
 
     def __init__(
-        self, data: SequenceData, encoder: TextStates | None, cache: Path | None = None
+        self,
+        data: SequenceData,
+        encoder: TextStates | None,
+        cache: Path | None = None,
+        bf16: bool = False,
     ) -> None:
         self.data = one_text(data) if encoder is None else _with_tokens(data, encoder)
         self.encoder = encoder
         learns = isinstance(encoder, TunableText) and bool(encoder.learning())
         self.tuned = encoder if isinstance(encoder, TunableText) and learns else None
         self._device = _device_of(encoder)
-        self.cache = cache
+        self.cache, self._bf16 = cache, bf16
         self._kept: dict[str, Seen] = {}
 
     @property
@@ -202,6 +207,7 @@ class Inputs:
             return tokens.ids.unsqueeze(-1)
         else:
             called = f"{self.tuned.sha256} below {self.tuned.kept}"
+        called += " bf16" if self._bf16 else ""
         return remembered(cache, called, tokens, lambda: self._compute(tokens))
 
     @torch.no_grad()
@@ -214,7 +220,9 @@ class Inputs:
         order = tokens.mask.sum(1).argsort(stable=True)
         for rows in blocks(order, ENCODED):
             part = cut(tokens, rows).to(self._device)
-            found = encode(part.ids, part.mask).masked_fill(~part.mask[..., None], 0.0)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+                found = encode(part.ids, part.mask)
+            found = found.masked_fill(~part.mask[..., None], 0.0)
             states[rows, : part.ids.shape[1]] = found.to("cpu", kind)
         return states
 

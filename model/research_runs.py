@@ -59,7 +59,7 @@ def prepared(
     ``cache`` is where the encoder's states are kept for later runs.
     """
     wanted = wants_encoder(data, plan.text)
-    return Inputs(scaled_for(data, plan), encoder() if wanted else None, cache)
+    return Inputs(scaled_for(data, plan), encoder() if wanted else None, cache, plan.bf16)
 
 
 def train_seed(
@@ -103,6 +103,7 @@ def _checkpoint(
         plan=plan,
         seed=seed,
         best_epoch=trained.best_epoch,
+        epochs=len(trained.history),
         family=config if isinstance(config, FamilyConfig) else None,
         mitr=config if isinstance(config, MITRConfig) else None,
         words=config if isinstance(config, TextMeanConfig) else None,
