@@ -280,14 +280,13 @@ class Job:
         from dashboard.singles import Stills
         from features.assets import Assets
 
-        by_path = {item.path: item for item in items}
         with closing(StillReader(Assets().folder(FACE))) as reader, _bar("pictures") as (bar, task):
             bar.update(task, total=len(items))
             stills = Stills(
                 reader,
                 self._predictor,
-                lambda path: self._whose(by_path[path]),
-                lambda path, moments: self._keeper.learn(path, {"face": moments}),
+                lambda number: self._whose(items[number]),
+                lambda number, moments: self._keeper.learn(items[number].path, {"face": moments}),
             )
             for seen in stills.score([item.path for item in items]):
                 if seen.prediction is not None:

@@ -42,14 +42,14 @@ class Seen:
 
 
 class Stills:
-    """Scores pictures some at a time. ``whose`` is asked, ``learn`` told, in order, before scoring."""
+    """Scores pictures some at a time. ``whose`` is asked and ``learn`` told by number, in order."""
 
     def __init__(
         self,
         reader: StillReader,
         predictor: Predictor,
-        whose: Callable[[Path], Whose],
-        learn: Callable[[Path, Moments], None] = lambda path, moments: None,
+        whose: Callable[[int], Whose],
+        learn: Callable[[int, Moments], None] = lambda number, moments: None,
     ) -> None:
         self._reader = reader
         self._predictor = predictor
@@ -60,20 +60,21 @@ class Stills:
     def score(self, paths: Sequence[Path]) -> Iterator[Seen]:
         """Every picture in order, bad ones too. Raises :class:`FeatureError` if the model fails."""
         for first in range(0, len(paths), BATCH):
-            looked = [self._look(path) for path in paths[first : first + BATCH]]
+            part = paths[first : first + BATCH]
+            looked = [self._look(path, first + k) for k, path in enumerate(part)]
             windows = [window for window, _ in looked if window is not None]
             predicted = iter(self._predictor.predict(windows, self._clock.now_ns))
             for window, why in looked:
                 yield Seen(None if window is None else next(predicted), why)
 
-    def _look(self, path: Path) -> tuple[Window | None, str]:
-        whose = self._whose(path)
+    def _look(self, path: Path, number: int) -> tuple[Window | None, str]:
+        whose = self._whose(number)
         try:
             image = read_still(path, whose.source)
         except SourceError as error:
             return None, str(error)
         window, quality, moments = self._reader.window(image, whose)
-        self._learn(path, moments)
+        self._learn(number, moments)
         why = WHY.get(quality, "")
         return window, f"{whose.source}: {why}" if why else ""
 
