@@ -7,7 +7,6 @@ import streamlit as st
 from dashboard import sidebar
 from dashboard.component import live
 from dashboard.server import current
-from features.errors import WorkerError
 
 LIVE = "live"
 LONGEST_NOTE = 300  # characters
@@ -37,10 +36,11 @@ def _command() -> None:
         return
     if order.get("do") in ("pause", "resume"):
         sidebar.pause(server, members, order["do"] == "pause")
+    elif order.get("do") == "rest":
+        sidebar.attempt(
+            server.rest, str(order.get("session", "")), str(order.get("participant", ""))
+        )
     elif order.get("do") == "mark":
         moments = {str(name): float(at_s) for name, at_s in order.get("at", {}).items()}
         text = str(order.get("text", ""))[:LONGEST_NOTE]
-        try:
-            server.mark(str(order.get("session", "")), moments, text)
-        except WorkerError as error:
-            st.session_state.refusal = str(error)
+        sidebar.attempt(server.mark, str(order.get("session", "")), moments, text)

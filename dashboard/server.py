@@ -83,6 +83,7 @@ class Server:
         """
         with self._starting:
             self._forget_old(config)
+            self._refuse_second(config)
             if can_score(self.runtime, config):
                 session = self.runtime.start_session(config)
             else:
@@ -90,6 +91,12 @@ class Server:
                 session = self._pending.config.session
             self.configs[(session, config.participant)] = config
         return session
+
+    def _refuse_second(self, config: CaptureConfig) -> None:
+        """One session at a time: two browser tabs that start at once must not film twice."""
+        running = [state for state in self.participants() if state.state not in OVER]
+        if running and config.session != running[0].session:
+            raise WorkerError("a session runs already; stop it first, or add a participant to it")
 
     def _forget_old(self, config: CaptureConfig) -> None:
         states = self._states()

@@ -40,14 +40,16 @@ FLAGS = [
 class PageServer:
     """``streamlit run`` over an app, on a free port, with the folder's settings of the dashboard."""
 
-    def __init__(self, folder: Path, app: Path = SCRIPTED, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, app: Path = SCRIPTED, port: int = 0, **environment: str
+    ) -> None:
         settings = folder / ".streamlit"
         if not settings.exists():
             shutil.copytree(ROOT / "dashboard" / ".streamlit", settings)
         self.output: list[str] = []
         self._ready = threading.Event()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", "0"],
+            [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", str(port)],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
             stdout=subprocess.PIPE,

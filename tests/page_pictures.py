@@ -16,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import PageServer, chromium, eventually, open_page, wait_counter, wait_state
+from tests.browser import PageServer, chromium, eventually, open_page, wait_state
 from tests.test_page import start_demo, start_file
 
 SIZES = ((1280, 800), (3840, 2160), (390, 844))
@@ -75,7 +75,13 @@ class Studio:
         self.everywhere(lambda page: wait_state(page, "stopped"))
 
     def points(self, least: int) -> None:
-        self.everywhere(lambda page: wait_counter(page, "points", least))
+        """Until the session that runs now has so many windows on every page."""
+        session = self.server.workers()[0]["session"]
+        script = """([session, least]) => {
+          const { state, strip } = window.tonality.live;
+          return state?.name === "running" && strip?.session === session && strip.points.length >= least;
+        }"""
+        self.everywhere(lambda page: page.wait_for_function(script, arg=[session, least]))
 
     def close(self) -> None:
         for page in self.pages:

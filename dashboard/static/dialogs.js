@@ -6,6 +6,8 @@ export const KEYS = [
   ["n", "write a note on this moment"],
   ["a", "set limits for alerts"],
   ["z", "show 30 s, 1 min, 10 min"],
+  ["s", "smooth the curve: not, by 1 s, by 3 s"],
+  ["b", "take 10 s of the resting face and voice to compare with"],
   ["v", "one participant, the next, side by side"],
   ["p", "large type for a projector; Esc leaves it"],
   ["?", "this list"],

@@ -14,6 +14,7 @@ const TEXT_EVERY_MS = 200; // numbers and lamps change no faster than people rea
 const SPOKEN_EVERY_MS = 6000;
 const TOAST_MS = 4000;
 const MOST_PANELS = 8;
+const CALM_S = [0, 1, 3]; // how much lag smoothing may add; the key s takes the next
 const EVERYBODY = "side by side";
 const PROJECTED = 760; // pixels of layout that fill the width in large type
 
@@ -26,6 +27,7 @@ export class Live {
     this.store = new Store();
     this.alerts = new Alerts();
     this.span = SPANS[0];
+    this.calm_s = 0;
     this.panels = [];
     this.fit(1);
     this.linked = false;
@@ -77,6 +79,7 @@ export class Live {
     const { signal } = this.abort;
     for (const button of this.root.querySelectorAll("[data-span]")) button.addEventListener("click", () => this.zoom(Number(button.dataset.span)), { signal });
     for (const button of this.root.querySelectorAll("[data-do]")) button.addEventListener("click", () => this[button.dataset.do](), { signal });
+    this.part("smoothing").addEventListener("change", (event) => this.calm(Number(event.target.value)), { signal });
     this.part("strips").addEventListener("change", (event) => (this.chosen = event.target.value), { signal });
     this.dialogs = new Dialogs(this.root, {
       note: (text, at) => text && this.tell(text, at),
@@ -90,7 +93,7 @@ export class Live {
     const typing = event.composedPath().some((node) => node.matches?.("input, textarea, select, button, dialog, [role=combobox], [role=option], [contenteditable=true], summary, a"));
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
     if (event.key === "Escape" && this.projected && !this.dialogs.open) this.projector();
-    const act = { " ": "pause", z: "next", m: "mark", n: "note", a: "limits", v: "turn", p: "projector", "?": "keys" }[event.key];
+    const act = { " ": "pause", z: "next", m: "mark", n: "note", a: "limits", v: "turn", s: "calmer", b: "rest", p: "projector", "?": "keys" }[event.key];
     if (!act || typing || !plain) return;
     event.preventDefault();
     if (act === "next") this.zoom(SPANS[(SPANS.indexOf(this.span) + 1) % SPANS.length]);
@@ -105,6 +108,22 @@ export class Live {
     this.span = span;
     for (const panel of this.panels) panel.curve.show(span);
     for (const button of this.root.querySelectorAll("[data-span]")) button.setAttribute("aria-pressed", String(Number(button.dataset.span) === span));
+  }
+
+  calm(lag_s) {
+    this.calm_s = lag_s;
+    this.part("smoothing").value = String(lag_s);
+    for (const panel of this.panels) panel.calm_s = lag_s;
+  }
+
+  calmer() {
+    this.calm(CALM_S[(CALM_S.indexOf(this.calm_s) + 1) % CALM_S.length]);
+  }
+
+  // The next seconds are how somebody looks and speaks when nothing is the matter.
+  rest() {
+    if (!this.strip) return this.toast("There is nobody whose resting face and voice could be taken yet.");
+    this.host.command({ do: "rest", session: this.strip.session, participant: this.panels.length > 1 ? "" : this.strip.participant });
   }
 
   // Where each participant who is shown is now, on their own clocks.
@@ -236,6 +255,7 @@ export class Live {
     while (this.panels.length < count) {
       const panel = new Panel(this.palette);
       panel.mount(this.part("panels"), this.span);
+      panel.calm_s = this.calm_s;
       this.panels.push(panel);
     }
     this.part("panels").dataset.count = String(count);
@@ -294,8 +314,9 @@ export class Live {
 
   health() {
     const lag = this.strip?.last?.lag_ms ?? {};
-    this.say("lag", this.state.fresh && lag.total !== undefined ? `${(lag.total / 1000).toFixed(2)} s` : "–");
-    this.part("lag").title = Object.entries(lag).map(([stage, ms]) => `${stage} ${Math.round(ms)} ms`).join(", ");
+    const calm_ms = this.panel.view?.last?.smooth_ms ?? 0;
+    this.say("lag", this.state.fresh && lag.total !== undefined ? `${((lag.total + calm_ms) / 1000).toFixed(2)} s` : "–");
+    this.part("lag").title = Object.entries(calm_ms ? { ...lag, smoothing: calm_ms } : lag).map(([stage, ms]) => `${stage} ${Math.round(ms)} ms`).join(", ");
     const drops = dropped(this.store, this.panel.session);
     this.say("dropped", String(drops.total));
     this.part("dropped").title = drops.named || "nothing";

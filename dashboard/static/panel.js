@@ -5,6 +5,7 @@ import { Face } from "./face.js";
 import { expressionsOf, poseOf } from "./expressions.js";
 import { signed, wording } from "./palette.js";
 import { conditions } from "./states.js";
+import { smooth } from "./smoothing.js";
 import { MODALITIES } from "./store.js";
 
 export const NAMES = { text: "Words", voice: "Voice", face: "Face" };
@@ -24,12 +25,13 @@ const MARKUP = `
     <div class="now">
       <div class="figure">
         <span class="score" data-testid="score">–</span>
-        <span class="meaning"><b data-testid="wording"></b><small data-testid="interval"></small></span>
+        <span class="meaning"><b data-testid="wording"></b><small data-testid="interval"></small><small class="parts" data-testid="parts"></small></span>
       </div>
       <p class="caption" data-testid="words" aria-hidden="true"></p>
     </div>
     <ul class="lamps" data-testid="lamps" aria-label="What is seen and heard"></ul>
   </div>
+  <p class="alert" data-testid="resting" role="status" hidden></p>
   <p class="alert" data-testid="alert" role="status" hidden></p>
   <div class="chart">
     <canvas data-testid="curve" role="img" aria-label="Curve of sentiment over time, from minus three, very negative, to plus three, very positive"></canvas>
@@ -48,6 +50,7 @@ export class Panel {
     this.strip = null;
     this.participant = null;
     this.session = null;
+    this.calm_s = 0; // how much lag smoothing may add
   }
 
   // Only when it stands in the page does it have a size to draw in.
@@ -91,6 +94,20 @@ export class Panel {
     this.playhead.arrived(performance.now() / 1000, this.strip.newest);
   }
 
+  // What is drawn: the strip, or the strip smoothed, computed again when anything has changed.
+  get view() {
+    const { strip } = this;
+    if (!strip || !this.calm_s) return strip;
+    const key = `${strip.version}|${this.calm_s}`;
+    if (this.smoothed?.strip !== strip) this.smoothed = { strip, view: Object.create(strip) };
+    if (this.smoothed.key !== key) {
+      this.smoothed.key = key;
+      const calm = smooth(strip.points, this.calm_s);
+      this.smoothed.view.points = strip.points.map((point, i) => (calm[i] ? { ...point, ...calm[i], lag_ms: point.lag_ms, smooth_ms: calm[i].lag_ms } : point));
+    }
+    return this.smoothed.view;
+  }
+
   // Media time of this moment, as far as it is known.
   get now() {
     return this.strip ? Math.max(0, this.playhead.shown ?? this.strip.newest) : null;
@@ -99,9 +116,9 @@ export class Panel {
   // True when something was drawn.
   draw(now, elapsed) {
     this.curve.resize();
-    const strip = this.strip ?? EMPTY;
+    const strip = this.view ?? EMPTY;
     const head = strip === EMPTY ? this.curve.span : this.playhead.at(now / 1000, strip.newest, Math.min(1, elapsed / 1000));
-    return this.curve.draw(strip, head, `${this.palette.key}${this.state?.name}`);
+    return this.curve.draw(strip, head, `${this.palette.key}${this.state?.name}${this.calm_s}`);
   }
 
   // Numbers, lamps and words; called no more often than people read.
@@ -114,16 +131,18 @@ export class Panel {
     this.caption();
     this.curve.limits = alerts.settings;
     this.warning(alerts);
+    this.resting(store);
   }
 
   numbers() {
-    const last = this.strip?.last ?? null;
+    const last = this.view?.last ?? null;
     const score = last?.sentiment ?? null;
     const current = this.state.fresh;
     this.say("score", current ? signed(score) : "–");
     this.part("score").style.color = current && score !== null ? this.palette.score(score) : this.palette.faint;
     this.say("wording", current && last ? wording(score) : "");
     this.say("interval", current && last ? (score === null ? "nothing seen, heard or said" : `between ${signed(last.low)} and ${signed(last.high)}`) : "");
+    this.say("parts", current && score !== null ? partsOf(last) : "");
     const picture = current ? this.strip?.picture : null;
     this.say("quality", picture && picture.quality !== "ok" ? picture.quality : "");
     this.expressions(picture?.quality === "ok" ? picture : null);
@@ -184,7 +203,7 @@ export class Panel {
   }
 
   warning(alerts) {
-    const crossed = this.state.fresh ? alerts.judge(this.strip) : null;
+    const crossed = this.state.fresh ? alerts.judge(this.view) : null;
     const part = this.part("alert");
     part.hidden = !crossed;
     this.say("alert", crossed ? `${crossed.side === "below" ? "Below" : "Above"} ${signed(crossed.limit)} for ${crossed.shown_s} s or more` : "");
@@ -192,8 +211,26 @@ export class Panel {
     this.warnedSince = crossed?.since ?? null;
   }
 
+  // How long somebody still has to look and speak as when nothing is the matter.
+  resting(store) {
+    const left = store.capture(this.session, this.participant)?.gauges?.["rest s left"] ?? 0;
+    this.part("resting").hidden = left <= 0;
+    this.say("resting", left > 0 ? `Taking the resting face and voice, ${Math.ceil(left)} s left: look and speak as when nothing is the matter.` : "");
+  }
+
   close() {
     this.curve.close();
     this.element.remove();
   }
+}
+
+// What the score is made of, in figures that add up as they are shown.
+function partsOf({ sentiment, contribution, present, rest }) {
+  const two = (value) => Math.round(value * 100) / 100;
+  const there = MODALITIES.filter((name) => present[name]);
+  const parts = there.map((name) => [NAMES[name].toLowerCase(), two(contribution[name] ?? 0)]);
+  const whole = two(sentiment);
+  parts.push(["in common", two(whole - parts.reduce((sum, [, value]) => sum + value, 0))]);
+  const rested = rest === null || rest === undefined ? "" : ` (rest ${signed(two(rest), 2)})`;
+  return `${parts.map(([name, value]) => `${name} ${signed(value, 2)}`).join(", ")} = ${signed(whole, 2)}${rested}`;
 }
