@@ -21,6 +21,7 @@ class Pair(Source):
     """
 
     live = True
+    shares_all = True
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Pair(Source):
 
     def open(self) -> None:
         """Open both, then let media time begin; raises ``SourceError`` and leaves neither open."""
+        self._camera.frames = self.frames
         try:
             self._camera.open()
             self._microphone.open()

@@ -63,6 +63,8 @@ class Reader:
 
     def _take_picture(self, picture: Picture, stop: threading.Event) -> None:
         self.position_s = max(self.position_s, picture.time_s)
+        if self._source.frames is not None and not self._source.shares_all:
+            self._source.frames.write(picture.time_s, picture.image)
         if self._pictures is not None and not self.paused.is_set():
             put_until(self._pictures, picture, stop)
 

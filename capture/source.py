@@ -13,6 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
+from capture.frames import FrameWriter
 from features.samples import Lost, Returned
 
 SAMPLE_RATE_HZ = 16_000
@@ -59,6 +60,9 @@ class Source(ABC):
         has_sound: known after :meth:`open`.
         duration_s: known after :meth:`open` for files; ``None`` for endless sources.
         ending: why it is over, for people, where there is more to say than that it is.
+        frames: where whole pictures go, if somebody wants them; set before :meth:`open`.
+        shares_all: the source itself hands every picture to ``frames``, also those that it does not
+            give; otherwise the reader hands on those that it gives.
     """
 
     name: str
@@ -67,6 +71,8 @@ class Source(ABC):
     has_sound: bool = False
     duration_s: float | None = None
     ending: str = ""
+    frames: FrameWriter | None = None
+    shares_all: bool = False
 
     @abstractmethod
     def open(self) -> None:

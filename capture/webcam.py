@@ -52,6 +52,7 @@ class Webcam(Source):
     """
 
     live = True
+    shares_all = True
 
     def __init__(
         self,
@@ -220,7 +221,11 @@ class Webcam(Source):
             backoff.reset()
             self._ready.set()
             time_s = self._origin.time_s(self._arrived_ns)
-            if self._origin.ns and time_s >= 0 and self._grid.take(time_s):
+            if not self._origin.ns or time_s < 0:
+                continue
+            if self.frames is not None:
+                self.frames.write(time_s, image, bgr=True)
+            if self._grid.take(time_s):
                 self._queue.put(Picture(time_s, rgb(image)))
                 self._wake()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from capture.config import MAX_REST_S, CaptureConfig
+from capture.frames import FrameWriter
 from capture.pipeline import Pipeline
 from capture.sources import open_source
 from features.harness import Command, Harness, run_worker
@@ -20,10 +21,12 @@ def main(harness: Harness) -> None:
     config = harness.config(CaptureConfig)
     harness.heartbeat("starting", f"loading the models, opening {config.source}")
     known = Participants().load(config.participant) if config.remembered else None
-    pipeline = Pipeline(config, open_source(config), known=known)
+    source = open_source(config)
+    source.frames = FrameWriter(config.frames) if config.frames else None
+    pipeline = Pipeline(config, source, known=known)
     state = "running"
     if harness.paused:  # whoever was not to be filmed must not be, because a process died
-        pipeline.pause()
+        _rest(pipeline, True)
         state = "paused"
 
     def on_tick() -> None:
@@ -41,14 +44,20 @@ def _obey(harness: Harness, pipeline: Pipeline, state: str) -> str:
     while len(harness.commands):
         command = harness.commands.get(0.0)
         if command is not None and command.do == "pause" and state == "running":
-            pipeline.pause()
+            _rest(pipeline, True)
             state = "paused"
         elif command is not None and command.do == "resume" and state == "paused":
-            pipeline.resume()
+            _rest(pipeline, False)
             state = "running"
         elif command is not None and command.do == "rest":
             pipeline.rest(_seconds(command))
     return state
+
+
+def _rest(pipeline: Pipeline, rest: bool) -> None:
+    pipeline.pause(rest)
+    if pipeline.source.frames is not None:
+        pipeline.source.frames.resting = rest
 
 
 def _seconds(command: Command) -> float:
