@@ -60,6 +60,8 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
         pool: texts are sorted by length among so many batches' worth, so that less is padding; 1: not.
         first: share of the epochs before which no epoch is selected.
         patience: epochs without a better one until the end.
+        grace: patience begins only when the loss on validation is clearly below a constant's: these
+            networks often rest on a plateau first.
         changes: fields of the network's configuration that differ, for ablations.
         bf16: forward pass and losses under autocast; weights and optimiser stay in single precision.
         compile: by torch.compile; the first epoch takes minutes, so it is for long runs on a GPU.
@@ -92,6 +94,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     clip_by: Literal["norm", "value"] = "norm"
     epochs: int = 40
     patience: int = 10
+    grace: bool = False
     first: float = 0.0
     select: Literal["loss", "accuracy"] = "loss"
     bf16: bool = False

@@ -15,7 +15,7 @@ import numpy as np
 
 from model.datasets import parse
 from model.datasets_plain import mosi_sentences, mosi_utterances
-from model.experiments import GROUPS, Experiment
+from model.experiments import ALONE, GROUPS, UTTERANCES, Experiment
 from model.metrics import suited
 from model.protocols import Condition, protocol
 from model.research_inputs import Inputs, LabelScale, Seen, scaled_for, wants_encoder
@@ -27,6 +27,7 @@ from model.text_states import TextStates
 from model.training import Trainer, predict
 
 RESULT: Final = "result.json"
+CONTEXT: Final = {ALONE: 0, UTTERANCES: 3}  # neighbours on either side
 SHORTER: Final = {"text": "t", "audio": "a", "vision": "v"}
 
 
@@ -131,7 +132,8 @@ class Runner:
 
     def _parsed(self, experiment: Experiment) -> SequenceData:
         if experiment.text == "sentences":
-            return mosi_utterances(self.data, context=3, sentences=self._sentences())
+            context = CONTEXT[experiment.data]
+            return mosi_utterances(self.data, context=context, sentences=self._sentences())
         return parse(self.data, experiment.data)
 
     def _sentences(self) -> np.ndarray:

@@ -33,6 +33,7 @@ from model.splits import TRAIN, VALID
 from model.training_state import Epoch, TrainingState
 from model.views import Representations, SequenceNetwork
 
+CLEARLY = 0.03  # of the constant's loss
 VALIDATION_DRAW = 1_000_000  # far from the draws of training
 ACCURACIES = ("acc2_has0", "acc2", "acc")
 
@@ -146,7 +147,26 @@ class Trainer:
     def over(self) -> bool:
         """Whether all epochs are over, or nothing got better for too long."""
         waited = self.state.epoch - max(self.state.best_epoch, self._first)
-        return self.state.epoch >= self.plan.epochs or waited >= self.plan.patience
+        ended = self.state.epoch >= self.plan.epochs
+        return ended or (waited >= self.plan.patience and self._learned)
+
+    @property
+    def _learned(self) -> bool:
+        """Whether validation was ever clearly better than a constant would be."""
+        if not self.plan.grace:
+            return True
+        losses = [entry["valid_loss"] for entry in self.state.history]
+        return min(losses, default=math.inf) < (1.0 - CLEARLY) * self._idle
+
+    @property
+    def _idle(self) -> float:
+        """Loss on validation of the constant that is best there."""
+        asked = self.targets[VALID]
+        if self.scale.classes:
+            share = torch.bincount(asked, minlength=self.scale.classes) / len(asked)
+            return float(F.cross_entropy(share.clamp(min=1e-6).log().expand(len(asked), -1), asked))
+        said = asked.median() if self.plan.task == "l1" else asked.mean()
+        return float(self._task(said.expand(len(asked)), asked))
 
     @property
     def _first(self) -> int:
