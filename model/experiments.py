@@ -87,42 +87,44 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
             wished["scheme"] = self.scheme
         if self.scheme != "complete":
             wished["losing"] = self.losing
-        narrow = NARROW if self.model in FAMILY and self.variant == "intended" else {}
+        narrow = NARROW if self.model in FAMILY else {}
         wished["changes"] = {**narrow, **self.changes}
         plan = training_plan(self.model, self.variant, **wished)
         return without(plan, self.leave_out) if self.leave_out else plan
 
 
-def _mosi(*chosen: tuple[str, ...], group: str) -> Iterator[Experiment]:
+def _mosi(data: str, *chosen: tuple[str, ...], group: str) -> Iterator[Experiment]:
     for modalities in chosen:
         for model in ("constant", "ridge", *MODELS):
             yield Experiment(
-                group=group, model=model, data=UTTERANCES, modalities=modalities, text="features",
+                group=group, model=model, data=data, modalities=modalities, text="features",
                 scheme="complete",
             )  # fmt: skip
 
 
 def _mosi_words() -> Iterator[Experiment]:
-    """The same utterances, their words read by frozen gte-small: text that never knew the labels."""
-    for modalities in (ALL, ("text", "audio"), ("text",)):
+    for model in ("ridge", *MODELS):
+        yield Experiment(
+            group="mosi-words", model=model, data=ALONE, text="sentences", scheme="complete"
+        )
+    for modalities in (ALL, ("text",)):
         for model in ("ridge", *MODELS):
             yield Experiment(
                 group="mosi-words", model=model, data=UTTERANCES, modalities=modalities,
                 text="sentences", scheme="complete",
             )  # fmt: skip
-    for model in ("ridge", *MODELS):
+    for model in ("ridge", "rtil"):
         yield Experiment(
-            group="mosi-words", model=model, data=ALONE, text="sentences", scheme="complete"
-        )
-    for model in ("rtil", "mitr"):
-        yield Experiment(
-            group="mosi-words", model=model, data=UTTERANCES, text="sentences", scheme="masked",
-            losing="subsets",
+            group="mosi-words", model=model, data=UTTERANCES, modalities=("text", "audio"),
+            text="sentences", scheme="complete",
         )  # fmt: skip
+    yield Experiment(
+        group="mosi-words", model="rtil", data=UTTERANCES, text="sentences", scheme="masked",
+        losing="subsets",
+    )  # fmt: skip
 
 
 def _sequences() -> Iterator[Experiment]:
-    """Word-aligned audio and vision, complete and with parts lost; trained on complete data."""
     for data in SEQUENCES:
         for model in ("constant", "ridge", *MODELS):
             yield Experiment(
@@ -132,7 +134,6 @@ def _sequences() -> Iterator[Experiment]:
 
 
 def _temporal() -> Iterator[Experiment]:
-    """Does the temporal term help under noise on the frames?"""
     for data in ("mmmo", "pom"):
         for part in ("", "temporal"):
             yield Experiment(
@@ -142,86 +143,85 @@ def _temporal() -> Iterator[Experiment]:
 
 
 def _fusion() -> Iterator[Experiment]:
-    """Does text-driven gated fusion beat concatenation?"""
-    for text in ("features", "sentences"):
+    for data in (UTTERANCES, ALONE):
         for model in ("rtil", "mitr"):
             for part in ("", "fusion"):
                 yield Experiment(
-                    group="fusion", model=model, data=UTTERANCES, text=text, leave_out=part,
+                    group="fusion", model=model, data=data, text="sentences", leave_out=part,
                     scheme="complete",
                 )  # fmt: skip
 
 
 def _distillation() -> Iterator[Experiment]:
-    """Does teacher and student beat plain modality dropout? The same parts are lost in both."""
-    for data in (UTTERANCES, "mmmo"):
+    for data in ("mmmo", ALONE):
         for model in ("rtil", "mitr"):
             for scheme in ("masked", "distilled"):
                 yield Experiment(
-                    group="distillation", model=model, data=data, scheme=scheme, text="sentences",
-                    modalities=ALL if data == UTTERANCES else SEEN, protocols=LOST,
+                    group="distillation", model=model, data=data, scheme=scheme,
+                    modalities=ALL if data == ALONE else SEEN, protocols=LOST,
+                    text="sentences" if data == ALONE else "auto",
                 )  # fmt: skip
 
 
 def _ablations() -> Iterator[Experiment]:
-    """What each part is worth, on the one data set here with three modalities."""
-    for part in ("", "gate", "fusion", "temporal", "discriminator", "cmd", "reconstruction"):
+    for part in ("", "gate", "fusion", "discriminator", "cmd", "reconstruction"):
         yield Experiment(
-            group="ablations", model="rtil", data=UTTERANCES, text="sentences", leave_out=part,
+            group="ablations", model="rtil", data=ALONE, text="sentences", leave_out=part,
             scheme="complete",
         )  # fmt: skip
-    for part in ("", "temporal"):
+    for part in ("", "distillation", "simsiam", "reconstruction"):
         yield Experiment(
-            group="ablations", model="svr", data=UTTERANCES, text="sentences", leave_out=part,
-            scheme="complete",
+            group="ablations", model="mitr", data=ALONE, text="sentences", leave_out=part,
+            scheme="distilled", protocols=LOST,
         )  # fmt: skip
-    for part in ("", "distillation", "simsiam", "reconstruction", "backward", "time-flip"):
+    for model in ("rtil", "svr"):
+        for part in ("", "temporal"):
+            yield Experiment(
+                group="ablations", model=model, data="mmmo", modalities=SEEN, leave_out=part,
+                scheme="complete",
+            )  # fmt: skip
+    for part in ("", "backward", "time-flip"):
         yield Experiment(
-            group="ablations", model="mitr", data=UTTERANCES, text="sentences", leave_out=part,
+            group="ablations", model="mitr", data="mmmo", modalities=SEEN, leave_out=part,
             scheme="distilled", protocols=LOST,
         )  # fmt: skip
     yield Experiment(
-        group="ablations", model="rtil", data=UTTERANCES, text="sentences", scheme="complete",
+        group="ablations", model="rtil", data=ALONE, text="sentences", scheme="complete",
         changes={"feedforward": 2048},
     )  # fmt: skip
 
 
 def _faithful() -> Iterator[Experiment]:
-    """The published networks, behaviour and all, trained by our optimiser."""
-    for model in MODELS:
-        yield Experiment(
-            group="faithful", model=model, data=UTTERANCES, variant="faithful", text="features",
-            scheme="complete", settings=dict(FAITHFUL),
-        )  # fmt: skip
-    for data in ("mmmo",):
+    for data in (ALONE, "mmmo"):
         for model in MODELS:
             yield Experiment(
-                group="faithful", model=model, data=data, modalities=SEEN, variant="faithful",
-                scheme="complete", settings=dict(FAITHFUL),
+                group="faithful", model=model, data=data, variant="faithful", scheme="complete",
+                modalities=ALL if data == ALONE else SEEN, settings=dict(FAITHFUL),
+                text="sentences" if data == ALONE else "auto",
             )  # fmt: skip
 
 
 GROUPS: Final[Mapping[str, tuple[Experiment, ...]]] = {
-    "mosi": tuple(_mosi(ALL, ("text",), group="mosi")),
+    "mosi": tuple(_mosi(UTTERANCES, ALL, ("text",), group="mosi")),
     "mosi-words": tuple(_mosi_words()),
     "sequences": tuple(_sequences()),
-    "distillation": tuple(_distillation()),
     "temporal": tuple(_temporal()),
+    "distillation": tuple(_distillation()),
     "fusion": tuple(_fusion()),
     "ablations": tuple(_ablations()),
-    "mosi-single": tuple(_mosi(("audio",), ("vision",), group="mosi-single")),
     "faithful": tuple(_faithful()),
+    "mosi-single": tuple(_mosi(ALONE, ("audio",), ("vision",), group="mosi-single")),
 }
 ABOUT: Final[Mapping[str, str]] = {
-    "mosi": "Utterance sequences with the file's own text columns: all modalities, and text.",
-    "mosi-single": "The same with audio alone and with vision alone.",
-    "mosi-words": _mosi_words.__doc__ or "",
-    "sequences": _sequences.__doc__ or "",
-    "distillation": _distillation.__doc__ or "",
-    "temporal": _temporal.__doc__ or "",
-    "fusion": _fusion.__doc__ or "",
-    "ablations": _ablations.__doc__ or "",
-    "faithful": _faithful.__doc__ or "",
+    "mosi": "MOSI's utterance sequences with the file's own text columns: all modalities, and text.",
+    "mosi-words": "MOSI's utterances, in sequences and alone, their words read by frozen gte-small.",
+    "sequences": "Word-aligned audio and vision, complete and with parts lost.",
+    "temporal": "Does the temporal term help under noise on the frames?",
+    "distillation": "Does teacher and student beat plain modality dropout? The same parts are lost.",
+    "fusion": "Does the fusion led by text beat concatenation?",
+    "ablations": "What each part is worth: parts that have to do with time on MMMO, others on MOSI.",
+    "faithful": "The networks as the published code behaves, trained by our optimiser.",
+    "mosi-single": "MOSI's utterances by audio alone and by vision alone.",
 }
 
 
