@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dashboard import models_cli, participants_cli, research_cli, score_cli
+from dashboard import models_cli, overlay_cli, participants_cli, research_cli, score_cli
 from dashboard.options import (
     Device,
     Fps,
@@ -139,6 +139,7 @@ def run(
 
 
 score_cli.mount(app)
+overlay_cli.mount(app)
 
 
 @app.command()
