@@ -17,7 +17,7 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
         source: ``demo``, ``webcam`` (camera and microphone), ``webcam:INDEX``, ``microphone``,
             ``microphone:NAME_OR_INDEX``, ``webcam:INDEX+microphone:NAME``, ``speakers`` or
             ``speakers:NAME`` (what this machine plays: the other side of a call), ``browser`` (from the page
-            only), or the path of a file.
+            only), the path of a file, or the address of a stream (``rtsp://...``, ``https://...``).
         relay: where the page hands on what the browser gives, for ``browser``; empty otherwise.
         session: identifier of the session, used in topics.
         participant: whose picture and sound this is.

@@ -6,6 +6,7 @@ import re
 from functools import partial
 from pathlib import Path
 
+from capture.addresses import is_address
 from capture.browser import NAME as BROWSER
 from capture.browser import BrowserSource
 from capture.config import CaptureConfig
@@ -15,13 +16,14 @@ from capture.microphone import MicrophoneSource
 from capture.pair import Pair
 from capture.source import Source
 from capture.speakers import speaker_source
+from capture.stream import StreamSource
 from capture.webcam import Webcam
 from features.clock import Clock
 from features.errors import SourceError
 
 KNOWN = (
     "demo, webcam, webcam:INDEX, microphone, microphone:NAME, webcam:INDEX+microphone:NAME, "
-    "speakers, speakers:NAME"
+    "speakers, speakers:NAME, the address of a stream (rtsp://..., https://...)"
 )
 CAMERA = re.compile(r"webcam(?::(?P<index>\d+))?(?:\+(?P<microphone>.+))?")
 MICROPHONE = re.compile(r"microphone(?::(?P<device>.+))?")
@@ -47,6 +49,8 @@ def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
         )
     if text == BROWSER:
         return BrowserSource(config.relay, picture=config.picture, sound=config.sound, clock=clock)
+    if is_address(text):
+        return StreamSource(text, picture=config.picture, sound=config.sound, clock=clock)
     camera = CAMERA.fullmatch(text)
     microphone = MICROPHONE.fullmatch((camera["microphone"] or "microphone") if camera else text)
     if microphone is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from capture.addresses import is_address, shown
 from capture.config import MAX_REST_S, CaptureConfig
 from capture.frames import FrameWriter
 from capture.pipeline import Pipeline
@@ -19,7 +20,8 @@ from features.rest import REST_S
 def main(harness: Harness) -> None:
     """Publish what the pipeline gives until the source ends or the parent says stop."""
     config = harness.config(CaptureConfig)
-    harness.heartbeat("starting", f"loading the models, opening {config.source}")
+    opened = shown(config.source) if is_address(config.source) else config.source
+    harness.heartbeat("starting", f"loading the models, opening {opened}")
     known = Participants().load(config.participant) if config.remembered else None
     source = open_source(config)
     source.frames = FrameWriter(config.frames) if config.frames else None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from capture import addresses
 from capture.config import CaptureConfig
 
 DEMO = "Demo clip"
 DEVICES = "Camera and microphone"
 FILE = "Video or sound file"
+STREAM = "Address of a stream"
 BROWSER = "Browser camera"
 HEARD = "What this machine plays"
 HEARD_NOTICE = (
@@ -130,6 +132,8 @@ def ready(use: Sequence[str]) -> str:
 def shown(config: CaptureConfig) -> str:
     """The source for people."""
     names = {"demo": DEMO, "browser": BROWSER}
+    if addresses.is_address(config.source):
+        return addresses.shown(config.source)
     return names.get(config.source) or config.source.rpartition("/")[2]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from capture import addresses
 from capture.config import RECOGNISERS, CaptureConfig
 from dashboard import browser, choices
 from dashboard.server import Server
@@ -191,6 +192,17 @@ def _kept(server: Server, upload: Any) -> str:
     return str(path)
 
 
+def _stream(server: Server, prefix: str) -> str | None:
+    address = st.text_input(
+        "Address", key=f"{prefix}address", placeholder="rtsp://camera.local/stream",
+        help="RTSP, HTTP or HLS, RTMP, SRT. User and password in it are not shown or kept.",
+    ).strip()  # fmt: skip
+    if address and not addresses.is_address(address):
+        st.caption("Not the address of a stream: one begins with rtsp://, https:// or the like.")
+        return None
+    return address or None
+
+
 def _devices(server: Server, prefix: str) -> str | None:
     found = _list_devices()
     camera = _pick("Camera", found.cameras, prefix)
@@ -236,6 +248,7 @@ PICKERS: dict[str, Picker] = {
     choices.DEMO: _demo,
     choices.DEVICES: _devices,
     choices.FILE: _file,
+    choices.STREAM: _stream,
     choices.BROWSER: browser.source,
     choices.HEARD: _heard,
 }

@@ -1,0 +1,329 @@
+"""The page's further parts in a real Chromium: marks, alerts, participants, health, sessions, restart."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from dashboard.lines import KEYS
+from tests.browser import (
+    DEADLINE_MS,
+    PageServer,
+    chromium,
+    counters,
+    eventually,
+    open_page,
+    wait_counter,
+    wait_state,
+)
+from tests.page_pictures import add_participant
+from tests.test_page import choose_purpose, start_demo
+
+expect.set_options(timeout=DEADLINE_MS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[PageServer]:
+    server = PageServer(tmp_path_factory.mktemp("server"), TONALITY_DATA=str(data))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def page(context: BrowserContext, server: PageServer) -> Iterator[Page]:
+    """One page for all: each test begins and leaves it on the live page, with nothing running."""
+    page = open_page(context, server.url)
+    yield page
+    assert page.errors == []  # type: ignore[attr-defined]
+    assert page.outside == []  # type: ignore[attr-defined]
+
+
+def stop(page: Page) -> None:
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
+
+
+def visit(page: Page, name: str) -> None:
+    page.get_by_test_id("stTopNav").get_by_role("link", name=name).click()
+
+
+def live(page: Page) -> None:
+    visit(page, "Live")
+    page.wait_for_function(
+        "() => window.tonality.live.root.isConnected && window.tonality.live.linked"
+    )
+
+
+def limits(page: Page, below: str, above: str, for_s: str) -> None:
+    page.keyboard.press("a")
+    dialog = page.get_by_test_id("dialog-alerts")
+    dialog.get_by_label("below").fill(below)
+    dialog.get_by_label("or above").fill(above)
+    dialog.get_by_label("for at least").fill(for_s)
+    dialog.get_by_role("button", name="Keep").click()
+
+
+def test_keys_marks_notes_alerts_and_large_type(page: Page) -> None:
+    start_demo(page)
+    wait_counter(page, "points", 6)
+    runs = counters(page)["runs"]
+    page.keyboard.press("?")
+    expect(page.get_by_test_id("dialog-keys")).to_contain_text("mark this moment")
+    page.keyboard.press("Escape")
+    page.keyboard.press("m")
+    page.wait_for_function("() => window.tonality.live.strip.marks.length === 1")
+    page.keyboard.press("n")
+    page.get_by_label("Note", exact=True).fill("laughs at mzn ?")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => window.tonality.live.strip.marks.length === 2")
+    marks = page.evaluate(
+        "() => window.tonality.live.strip.marks.map((one) => [one.at_s, one.text])"
+    )
+    assert [text for _, text in marks] == ["", "laughs at mzn ?"]
+    newest = page.evaluate("() => window.tonality.live.strip.newest")
+    assert all(newest - 20 < at_s < newest + 3 for at_s, _ in marks)
+    assert counters(page)["runs"] <= runs + 2  # one for each mark, none for anything else
+
+    limits(page, "", "-3", "1")
+    expect(page.get_by_test_id("alert")).to_have_text("Above −3.0 for 1 s or more")
+    limits(page, "", "", "1")
+    expect(page.get_by_test_id("alert")).to_be_hidden()
+
+    page.keyboard.press("p")
+    page.wait_for_function("() => window.tonality.live.root.matches(':popover-open')")
+    size = "() => document.querySelector('[data-testid=stSidebar]').getBoundingClientRect().width"
+    assert page.evaluate(size) > 0
+    score = page.get_by_test_id("score").bounding_box()
+    assert score is not None and score["height"] > 100  # readable from afar
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !window.tonality.live.root.matches('.projector')")
+    stop(page)
+
+
+def test_smoothing_says_the_lag_that_it_adds_and_parts_add_up(page: Page) -> None:
+    start_demo(page)
+    wait_counter(page, "points", 8)
+    expect(page.get_by_test_id("lag")).to_have_text("0.28 s")
+    page.get_by_label("Smoothing").select_option("smoothed, adds 3 s")
+    expect(page.get_by_test_id("lag")).to_have_text(re.compile(r"^[1-3]\.\d\d s$"))
+    told = page.evaluate(
+        """() => {
+          const { view, strip } = window.tonality.live.panel;
+          return [view.points.length === strip.points.length, view.last.sentiment !== strip.last.sentiment];
+        }"""
+    )
+    assert told == [True, True]
+    text = page.get_by_test_id("parts").inner_text().replace("−", "-")
+    parts, whole = text.split(" = ")
+    figures = [float(part.split()[-1]) for part in parts.split(", ")]
+    assert round(sum(figures), 2) == float(whole.split()[0])
+    assert "in common" in parts
+    page.get_by_label("Smoothing").select_option("not smoothed")
+    stop(page)
+
+
+def test_two_participants_stand_side_by_side(
+    page: Page, server: PageServer, tmp_path: Path
+) -> None:
+    start_demo(page)
+    add_participant(page, "Bo", tmp_path / "faceless.mp4")
+    page.wait_for_function("() => window.tonality.live.panels.length === 2")
+    both = "() => window.tonality.live.panels.every((panel) => panel.strip?.points.length > 2)"
+    page.wait_for_function(both)
+    first, second = page.get_by_test_id("curve").all()
+    one, other = first.bounding_box(), second.bounding_box()
+    assert one is not None and other is not None
+    assert one["y"] == other["y"] and one["x"] + one["width"] <= other["x"]
+    expect(page.get_by_test_id("who")).to_have_text(["me", "Bo"])
+    expect(page.get_by_test_id("lamp-face").nth(1)).to_have_attribute("data-state", "missing")
+    expect(page.get_by_test_id("lamp-face").nth(0)).to_have_attribute("data-state", "present")
+    page.keyboard.press("m")
+    script = "() => window.tonality.live.panels.every((panel) => panel.strip.marks.length === 1)"
+    page.wait_for_function(script)
+    page.keyboard.press("v")
+    page.wait_for_function("() => window.tonality.live.panels.length === 1")
+    assert len(server.workers()) == 2
+    stop(page)
+    eventually(lambda: server.workers() == [])
+
+
+@pytest.mark.parametrize("lost", ["text", "voice", "face"])
+def test_each_missing_modality_is_said(page: Page, tmp_path: Path, lost: str) -> None:
+    names = {"text": "wordless", "voice": "voiceless", "face": "faceless"}
+    start_source(page, tmp_path / f"{names[lost]}.mp4")
+    wait_state(page, "running")
+    for lamp in ("text", "voice", "face"):
+        state = "missing" if lamp == lost else "present"
+        expect(page.get_by_test_id(f"lamp-{lamp}")).to_have_attribute("data-state", state)
+    expect(page.get_by_test_id("score")).to_have_text(re.compile(r"\d"))  # the others still say
+    stop(page)
+
+
+def start_source(page: Page, path: Path) -> None:
+    path.touch()
+    page.get_by_text("Video or sound file").click()
+    page.get_by_label("or its path on this machine").fill(str(path))
+    page.keyboard.press("Enter")
+    choose_purpose(page)
+    page.get_by_role("button", name="Start", exact=True).click()
+
+
+def test_health_moves_without_the_script(page: Page) -> None:
+    start_demo(page)
+    visit(page, "Health")
+    expect(page.get_by_test_id("verdict")).to_have_text("Everything runs.")
+    expect(page.get_by_test_id("lags")).to_contain_text("282 ms")
+    expect(page.get_by_test_id("losses")).to_contain_text("pictures skipped")
+    expect(page.get_by_test_id("cards")).to_contain_text("pictures a second of me")
+    expect(page.get_by_test_id("workers-table")).to_contain_text("inference")
+    heard = "() => window.tonalityHealth.lags.get('total').ring.count"
+    before = page.evaluate(heard)
+    page.wait_for_function(f"before => ({heard})() > before + 2", arg=before)
+    live(page)
+    stop(page)
+
+
+def test_what_the_score_is_stands_on_a_page(page: Page) -> None:
+    visit(page, "About this score")
+    expect(page.get_by_text("It does not know what anybody feels")).to_be_visible()
+    page.get_by_role("tab", name="Law and licences").click()
+    expect(page.get_by_text("no commercial products")).to_be_visible()
+    page.get_by_role("tab", name="Model card").click()
+    expect(page.get_by_text("Where it fails")).to_be_visible()
+    live(page)
+
+
+def test_a_session_is_kept_reviewed_exported_and_deleted(
+    page: Page, server: PageServer, data: Path
+) -> None:
+    visit(page, "Sessions")
+    expect(page.get_by_text("Nothing is kept yet")).to_be_visible()
+    live(page)
+    for _ in range(2):
+        page.get_by_role("combobox", name="Keep").click()
+        page.get_by_role("option", name="for an hour").click()
+        start_demo(page)
+        expect(page.get_by_text("are kept for an hour")).to_be_visible()
+        wait_counter(page, "points", 12)
+        page.keyboard.press("m")
+        page.wait_for_function("() => window.tonality.live.strip.marks.length === 1")
+        stop(page)
+    visit(page, "Sessions")
+    expect(page.get_by_text("Session (2 kept)")).to_be_visible()
+    page.wait_for_function("() => window.tonalityReview?.tracks[0]?.track.points.length > 10")
+    reviewed(page)
+    with page.expect_download() as down:
+        page.get_by_role("button", name="Export JSON lines").click()
+    lines = [json.loads(line) for line in Path(down.value.path()).read_text().splitlines()]
+    assert tuple(lines[0]) == KEYS and len(lines) > 10
+    with page.expect_download() as down:
+        page.get_by_role("button", name="Export CSV").click()
+    assert len(list(csv.DictReader(io.StringIO(Path(down.value.path()).read_text())))) == len(lines)
+    page.get_by_role("combobox", name="Compare with").click()
+    page.get_by_role("option").first.click()
+    page.wait_for_function("() => window.tonalityReview.tracks.length === 2")
+    for left in (1, 0):
+        page.get_by_role("button", name="Delete", exact=True).click()
+        page.get_by_role("button", name="Delete this session").click()
+        eventually(lambda left=left: len(list(data.glob("sessions/*"))) == left)  # type: ignore[misc]
+    expect(page.get_by_text("Nothing is kept yet")).to_be_visible()
+    live(page)
+
+
+def reviewed(page: Page) -> None:
+    """Zoom, pan, and jump to a word by hand and by key."""
+    page.evaluate("() => window.tonalityReview.tracks[0].zoom(10)")
+    assert page.evaluate("() => window.tonalityReview.tracks[0].span") == 10
+    curve = page.locator(".review canvas.detail")
+    curve.focus()
+    page.keyboard.press("Home")
+    assert page.evaluate("() => window.tonalityReview.tracks[0].head") == 10
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("() => window.tonalityReview.tracks[0].head") > 10
+    page.keyboard.press("-")
+    page.keyboard.press("+")
+    page.keyboard.press("Home")
+    page.get_by_test_id("find").fill("hoped")
+    page.keyboard.press("Enter")
+    inside = """() => {
+      const [track] = window.tonalityReview.tracks;
+      const word = track.track.words.find((one) => one.text === "hoped");
+      return word.start > track.head - track.span && word.end < track.head;
+    }"""
+    assert page.evaluate(inside) is True
+    expect(page.locator(".review .words span.found")).to_have_text("hoped")
+    coloured = """() => {
+      const { detail: canvas } = window.tonalityReview.tracks[0];
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      let count = 0;
+      for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 128 && Math.abs(data[i] - data[i + 2]) > 60) count += 1;
+      return count;
+    }"""
+    page.wait_for_function(f"() => ({coloured})() > 300")
+
+
+def test_two_tabs_that_start_at_once_film_once(
+    page: Page, context: BrowserContext, server: PageServer
+) -> None:
+    second = open_page(context, server.url)
+    for tab in (page, second):
+        choose_purpose(tab)
+        expect(tab.get_by_role("button", name="Start", exact=True)).to_be_enabled()
+    press = "() => [...document.querySelectorAll('button')].find((one) => one.textContent.trim() === 'Start').click()"
+    page.evaluate(press)
+    second.evaluate(press)
+    for tab in (page, second):
+        wait_state(tab, "running")
+        expect(tab.get_by_role("button", name="Stop")).to_be_visible()
+    assert len(server.workers()) == 1
+    assert len(server.family()) == 2  # one capture worker, one inference worker
+    second.close()
+    stop(page)
+
+
+def test_the_page_goes_on_when_the_server_comes_back(browser: Browser, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = PageServer(tmp_path, port=port, TONALITY_DEMO="1")
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    try:
+        page = open_page(context, server.url)
+        wait_state(page, "running")
+        server.close()
+        wait_state(page, "offline")
+        server = PageServer(tmp_path, port=port, TONALITY_DEMO="1")
+        wait_state(page, "running")
+        wait_counter(page, "points", 2)
+        expect(page.get_by_test_id("banner")).to_be_hidden()
+        expect(page.get_by_role("button", name="Stop")).to_be_enabled()
+        assert page.errors == []  # type: ignore[attr-defined]
+    finally:
+        context.close()
+        server.close()
