@@ -178,6 +178,7 @@ class Overlay:
 
     Attributes:
         sent: pictures sent.
+        taken: of them, pictures of the webcam.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class Overlay:
         clock: Clock | None = None,
     ) -> None:
         self.sent = 0
+        self.taken = 0
         self._address = address
         self._whose = (session, participant)
         self._frames = frames
@@ -231,6 +233,7 @@ class Overlay:
                 with self._lock:
                     if frame is not None:
                         arrived_ns = now_ns
+                        self.taken += 1
                         self._mixer.take(frame)
                         image = self._mixer.give()
                     elif now_ns - arrived_ns > SILENT_S * NS_PER_S:

@@ -22,7 +22,7 @@ from features.threads import OwnedThread
 
 if TYPE_CHECKING:
     from capture.config import CaptureConfig
-    from dashboard.camera import Format, Mixer, Sink
+    from dashboard.camera import Format, Mixer, Overlay, Sink
     from dashboard.runtime import Runtime
     from dashboard.shown import Scores
 
@@ -82,7 +82,7 @@ def overlay(
         typer.Option(help="Instead of a virtual camera: write the last picture to this PNG file."),
     ] = None,
     duration: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop after so many seconds.")
+        float | None, typer.Option(min=0.0, help="Stop so many seconds after the first picture.")
     ] = None,
     recogniser: Recogniser = "base",
     device: Device = "auto",
@@ -193,7 +193,7 @@ def _film(
         complain(f"choose the camera '{sink.device}' in the call; only your own score is in it; "
                  "Ctrl-C ends it")  # fmt: skip
         try:
-            _until_over(runtime, session, thread, duration_s)
+            _until_over(runtime, session, thread, overlay, duration_s)
         finally:
             thread.close()
             if lost := {name: count for name, count in overlay.counts.items() if count}:
@@ -204,12 +204,18 @@ def _film(
 
 
 def _until_over(
-    runtime: Runtime, session: str, thread: OwnedThread, duration_s: float | None
+    runtime: Runtime,
+    session: str,
+    thread: OwnedThread,
+    overlay: Overlay,
+    duration_s: float | None,
 ) -> None:
+    """Return when the source is over, or ``duration_s`` after the first picture."""
     clock, pause = SystemClock(), threading.Event()
-    began_ns = clock.now_ns()
-    while duration_s is None or clock.now_ns() - began_ns < duration_s * NS_PER_S:
+    began_ns = 0
+    while duration_s is None or not began_ns or clock.now_ns() - began_ns < duration_s * NS_PER_S:
         pause.wait(LOOK_S)
+        began_ns = began_ns or (clock.now_ns() if overlay.taken else 0)
         thread.check()
         for state in runtime.states():
             concerns = state.role == "inference" or state.session == session

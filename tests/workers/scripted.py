@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from capture.config import CaptureConfig
+from capture.frames import FrameWriter
 from features.errors import SourceError
 from features.harness import Harness, run_worker
 from features.messages import Lamp, Prediction, Present, Preview, Transcript
@@ -182,6 +183,7 @@ def main(harness: Harness) -> None:
     if what(config) == "broken":
         raise SourceError("webcam:7: no such camera; 'tonality devices' lists those there are")
     script = Script(config)
+    frames = FrameWriter(config.frames) if config.frames else None
     speed = 100.0 if what(config) == "fast" else 1.0
     state, seq = "paused" if harness.paused else "running", 0
     ticks_per_hop = 5 if speed == 1.0 else 1
@@ -192,7 +194,7 @@ def main(harness: Harness) -> None:
                 command.do if command else "", state
             )
         if state == "running":
-            seq = _hop(harness, script, seq, ticks_per_hop, speed)
+            seq = _hop(harness, script, seq, ticks_per_hop, speed, frames)
         else:
             harness.stop.wait(0.05)
         harness.heartbeat(
@@ -208,7 +210,14 @@ def main(harness: Harness) -> None:
             return
 
 
-def _hop(harness: Harness, script: Script, seq: int, ticks: int, speed: float) -> int:
+def _hop(
+    harness: Harness,
+    script: Script,
+    seq: int,
+    ticks: int,
+    speed: float,
+    frames: FrameWriter | None,
+) -> int:
     harness.publish(script.prediction(seq, 0))
     for earlier in (seq - 4,):
         if earlier >= 0:
@@ -217,6 +226,8 @@ def _hop(harness: Harness, script: Script, seq: int, ticks: int, speed: float) -
     harness.publish(script.transcript(now_s))
     for tick in range(ticks):
         harness.publish(script.preview(now_s + tick * HOP_S / ticks))
+        if frames is not None:
+            frames.write(now_s + tick * HOP_S / ticks, np.full((90, 160, 3), 128, np.uint8))
         harness.stop.wait(HOP_S / ticks / speed)
     return seq + 1
 
