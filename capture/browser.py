@@ -75,6 +75,7 @@ class BrowserSource(Source):
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._poller = zmq.Poller()
+        self._waiting: set[str] = set()
         self._sight = _Sight()
         self._hearing = _Hearing()
         self._end: End | None = None
@@ -142,9 +143,10 @@ class BrowserSource(Source):
     def _receive(self, timeout_s: float) -> tuple[Head, bytes] | None:
         """What waits, sound before pictures."""
         ready = {socket for socket, _ in self._poller.poll(round(timeout_s * 1000))}
+        self._waiting = {name for name, socket in self._sockets.items() if socket in ready}
         for name in (SOUND, PICTURES):
-            socket = self._sockets.get(name)
-            if socket in ready and socket is not None:
+            if name in self._waiting:
+                socket = self._sockets[name]
                 try:
                     head, body = decode(socket.recv_multipart(zmq.NOBLOCK))
                 except MessageError as error:
@@ -171,11 +173,11 @@ class BrowserSource(Source):
             self._end = End(max(0.0, self._origin.time_s(self._clock.now_ns())))
 
     def _watch(self) -> None:
-        """Say what does not come."""
+        """Say what does not come; what waits and was only not read yet is not missing."""
         now_s = self._origin.time_s(self._clock.now_ns())
-        if self._wanted[SOUND]:
+        if self._wanted[SOUND] and SOUND not in self._waiting:
             self._items.extend(self._hearing.quiet(now_s))
-        if self._wanted[PICTURES]:
+        if self._wanted[PICTURES] and PICTURES not in self._waiting:
             self._items.extend(self._sight.quiet(now_s))
 
 

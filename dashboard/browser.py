@@ -168,13 +168,16 @@ def _connection(kinds: tuple[bool, bool], stop: bool) -> None:
     from streamlit_webrtc import WebRtcMode, webrtc_streamer
 
     from dashboard.ice import IceServers, settle
+    from dashboard.tracks import outlive_pages
 
     servers = IceServers.named()
     settle(servers, Access.named())
+    outlive_pages()
     mine = _mine()
     picture, sound = kinds if mine is None else mine.kinds
     hidden: dict[str, Any] = {"autoPlay": True, "muted": True, "style": {"display": "none"}}
-    webrtc_streamer(
+    connect: Any = webrtc_streamer  # its overloads do not know a sink without a processor
+    connect(
         key=KEY,
         mode=WebRtcMode.SENDONLY,
         rtc_configuration=servers.configuration(),

@@ -68,7 +68,8 @@ class Relay:
         }
         self._pictures, self._blocks = PictureMessages(), SoundMessages()
         self._counts = Counters()
-        self._heard_ns = time.monotonic_ns()
+        self._heard_ns = self._looked_ns = time.monotonic_ns()
+        self._quiet_s = 0.0
         self._ending = ""
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -81,7 +82,7 @@ class Relay:
 
     def start(self) -> None:
         """Let frames go on to the worker from now on."""
-        self._heard_ns = time.monotonic_ns()
+        self._heard_ns = self._looked_ns = time.monotonic_ns()
         for name in self._queues:
             body, release = partial(self._hand_on, name), partial(self._release, name)
             self._threads[name] = OwnedThread(f"browser {name}", body, on_exit=release).start()
@@ -190,5 +191,12 @@ class Relay:
 
     def _look(self) -> None:
         """Notice that the browser has gone: its sound never rests, not even muted."""
-        if time.monotonic_ns() - self._heard_ns > self._gone_s * NS_PER_S:
+        with self._lock:
+            now_ns = time.monotonic_ns()
+            heard = self._heard_ns > self._looked_ns
+            # a long time between two looks is this process being held up, not the browser
+            since_s = min((now_ns - self._looked_ns) / NS_PER_S, WAIT_S)
+            self._quiet_s = 0.0 if heard else self._quiet_s + since_s
+            self._looked_ns = now_ns
+        if self._quiet_s > self._gone_s:
             self._end(LEFT)

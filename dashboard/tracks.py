@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 from aiortc.mediastreams import MediaStreamError
+from streamlit_webrtc import webrtc
+from streamlit_webrtc.shutdown import SessionShutdownObserver
 
 from capture.pictures import GRID_HZ, FrameGrid, fitted
 from capture.relay import Head, PictureHead, SoundHead
@@ -88,6 +90,19 @@ class TrackSink:
             except MediaStreamError:  # it has ended
                 return
             self._take(frame, time.monotonic_ns())
+
+
+class _WholeVisit(SessionShutdownObserver):
+    """Watches for the end of a browser's visit, not for its way from one of our pages to the next."""
+
+    @staticmethod
+    def _resolve_initial_page_script_hash(app_session: Any) -> str:
+        return ""  # none to compare with
+
+
+def outlive_pages() -> None:
+    """Let connections go on while another page is shown: what opens them stands beside every page."""
+    webrtc.SessionShutdownObserver = _WholeVisit  # type: ignore[misc]
 
 
 class PictureMessages:
