@@ -25,6 +25,7 @@ from rich.table import Column, Table
 from dashboard.readiness import not_here
 from features.assets import Assets, FileState, State
 from features.errors import AssetError
+from features.hub_models import fetch_model
 
 BAD_ASSET = 2
 
@@ -151,6 +152,19 @@ def fetch(names: Names = None) -> None:
         assets.fetch(names or (), bars)
     told = ", ".join(names or (a.name for a in assets.manifest.assets if not a.optional))
     typer.echo(f"verified: {told} (in {assets.root})")
+
+
+@app.command()
+def hub(
+    name: Annotated[str, typer.Argument(help="As the hub calls it, say bert-base-uncased.")],
+) -> None:
+    """Fetch a BERT or RoBERTa of the model hub, for 'tonality train --encoder NAME'.
+
+    Nothing else here fetches one. Its weights must be safetensors; no code of it is run.
+    """
+    with one_line_errors(), termination_as_interrupt(), progress_bars() as bars:
+        folder = fetch_model(name, bars)
+    typer.echo(f"{name} is in {folder}")
 
 
 def _expected(assets: Assets) -> list[str]:

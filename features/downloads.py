@@ -43,7 +43,7 @@ def download(
 ) -> None:
     """Run a downloader that writes into ``folder`` and tell how the folder grows.
 
-    Raises :class:`PlaceError` with the downloader's own words when it fails, or when nothing came for
+    ``total`` is 0 where the size is not known. Raises :class:`PlaceError` with the downloader's own words when it fails, or when nothing came for
     ``STALL_S`` seconds.
     """
     logger.debug("running %s", " ".join(command))
@@ -51,7 +51,7 @@ def download(
         before = _bytes_in(folder)
         grown, last_growth = 0, time.monotonic()
         while process.poll() is None:
-            progress(step, min(grown, total), total)
+            progress(step, min(grown, total) if total else grown, total or None)
             try:
                 process.wait(POLL_S)
             except subprocess.TimeoutExpired:
@@ -63,7 +63,7 @@ def download(
         if process.returncode != 0:
             log.seek(0)
             raise PlaceError(_reason(log.read().decode(errors="replace"), process.returncode))
-    progress(step, total, total)
+    progress(step, total or grown, total or grown)
 
 
 @contextmanager

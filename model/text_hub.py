@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from features.errors import AssetError
+from features.hub_models import hub_folder, is_here
 from model.text_tunable import TunableText
 from model.text_weights import bert_weights
 
@@ -51,12 +52,16 @@ def embedded(name: str, folder: Path) -> TunableText:
 
 
 def from_hub(name: str) -> TunableText:
-    """A BERT or RoBERTa by its name in the hub's cache on this machine, or from a local folder.
+    """A BERT or RoBERTa by its name in the hub, out of a cache on this machine, or from a folder.
 
+    The caches are ours (``tonality models hub NAME``) and that of the hub's own client.
     Weights must be safetensors. Raises :class:`AssetError` that says how to get what is missing.
     """
     folder = Path(name).expanduser()
-    place = str(folder) if folder.is_dir() else name
+    if not folder.is_dir() and is_here(name):
+        place = str(hub_folder(name))
+    else:
+        place = str(folder) if folder.is_dir() else name
     with _quiet():
         config = _read(transformers.AutoConfig, place, name)
         if config.model_type not in LAYOUTS:

@@ -31,6 +31,7 @@ from model.text_choice import load_encoder
 from model.text_tunable import TunableText, Tuning
 from model.training import Trainer, predict
 from tests.made_encoders import texts, write_bert, write_roberta
+from tests.packages import serving
 
 SENTENCES = ["good film", "it was not a very good story and the plot was poor", "awful", ""]
 FAMILY = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}
@@ -137,6 +138,36 @@ def test_minilm_knows_what_is_alike(assets: Assets, minilm_folder: Path) -> None
         states = own(tokens.ids, tokens.mask) * tokens.mask[..., None]
     love, wonder, train = torch.nn.functional.normalize(states.sum(1), dim=-1)
     assert float(love @ wonder) > float(love @ train) + 0.3
+
+
+def test_a_model_of_the_hub_is_fetched_on_command_only(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dashboard.models_cli import app
+
+    monkeypatch.setenv("TONALITY_CACHE", str(tmp_path))
+    with serving() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        for file in ("config.json", "tokenizer.json", "model.safetensors", "tokenizer_config.json"):
+            content = (bert / file).read_bytes()
+            server.pages[f"/some/bert-tiny/resolve/main/{file}"] = content
+        with pytest.raises(AssetError, match="models hub some/bert-tiny"):
+            load_encoder("some/bert-tiny")
+        assert server.asked == []
+        missing = CliRunner().invoke(app, ["hub", "some/other"])
+        assert missing.exit_code == 2
+        assert "config.json cannot be fetched from the hub" in missing.output
+        fetched = CliRunner().invoke(app, ["hub", "some/bert-tiny"])
+        assert fetched.exit_code == 0, fetched.output
+        asked = len(server.asked)
+        own = load_encoder("some/bert-tiny")
+        assert len(server.asked) == asked
+    assert isinstance(own, TunableText)
+    assert own.name == "some/bert-tiny"
+    assert own.sha256 == loaded(bert).sha256
+    monkeypatch.setenv("TONALITY_OFFLINE", "1")
+    refused = CliRunner().invoke(app, ["hub", "some/third"])
+    assert "TONALITY_OFFLINE forbids fetching" in refused.output
 
 
 def test_only_what_is_asked_for_learns(bert: Path) -> None:
