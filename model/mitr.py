@@ -184,8 +184,10 @@ class MITR(nn.Module):
         return Representations(prediction, fused, pooled, steps)
 
     def _sequence(self, m: int, batch: SequenceBatch, known: Tensor) -> Tensor:
-        """One modality's steps, ``(B, T, representation)``."""
+        """One modality's steps, ``(B, T, representation)``; zeros where no sample has any."""
         values, valid = batch.values[m], batch.valid[m]
+        if not self.config.faithful and not bool(valid.any()):
+            return values.new_zeros(*valid.shape, self.representation)
         if self.config.faithful:
             filled = values.masked_fill((valid & ~known).unsqueeze(-1), 0.0)
             return cast(Tensor, self.streams[m](self.encoders[m](filled, valid), None))
