@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from capture.pipeline import Pipeline
 from capture.sources import open_source
 from capture.worker import _obey
 from dashboard.lines import page_line, prediction_line
+from dashboard.timeline import Timeline
 from features import wire
 from features.harness import Command, Harness, Setup
 from features.messages import MODALITIES, Prediction, Statistics, StreamData, Window
@@ -33,6 +37,7 @@ from tests.made_windows import EVERYTHING, make_priors, make_window
 from tests.test_predictor import CALIBRATION, CONFIG
 from tests.test_windows import finals, media
 
+STATIC = Path(__file__).parents[1] / "dashboard" / "static"
 WIDTH = {s.name: s.width for s in LIVE.streams}
 
 
@@ -188,15 +193,54 @@ def test_a_line_adds_up_as_printed(
         assert line["shared"] == pytest.approx(prediction.shared, abs=3e-4)
 
 
-def test_the_numbers_of_the_predictor_reach_the_page_and_add_up(predictor: Predictor) -> None:
-    for seed in range(4):
-        prediction = predictor.predict([rested(seed)], lambda: 0)[0]
-        line = page_line(prediction)
+def shown_by_the_page(lines: list[dict[str, Any]], folder: Path) -> list[str]:
+    """What the page writes of predictions, through the script engine that drives the browser tests."""
+    from playwright._impl._driver import compute_driver_executable
+
+    for script in STATIC.glob("*.js"):
+        shutil.copy(script, folder)
+    (folder / "package.json").write_text('{"type": "module"}')
+    program = """
+import { partsOf } from "./panel.js";
+console.log(JSON.stringify(JSON.parse(process.argv[2]).map(partsOf)));
+"""
+    (folder / "program.js").write_text(program)
+    command = [compute_driver_executable()[0], "program.js", json.dumps(lines)]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=60, check=True
+    )
+    told: list[str] = json.loads(done.stdout)
+    return told
+
+
+def test_the_numbers_of_the_predictor_reach_the_page_and_add_up(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    """From the network through the hub's memory to the words on the page."""
+    windows = [rested(seed) for seed in range(4)]
+    windows[3] = replace(windows[3], present=replace(EVERYTHING, text=False))
+    predictions = predictor.predict(
+        [replace(window, seq=seq) for seq, window in enumerate(windows)], lambda: 0
+    )
+    timeline = Timeline()
+    for prediction in predictions:
+        timeline.add(prediction)
+    (strip,) = timeline.snapshot()["strips"]
+    shown = shown_by_the_page(strip["predictions"], tmp_path)
+    for prediction, line, text in zip(predictions, strip["predictions"], shown, strict=True):
+        assert prediction.sentiment is not None and prediction.rest is not None
         for name in MODALITIES:
             assert line["contribution"][name] == round(prediction.contribution[name], 4)
-        assert prediction.sentiment == pytest.approx(
-            sum(prediction.contribution.values()) + prediction.shared
-        )
+        parts, whole = text.replace("\u2212", "-").split(" = ")
+        figures = [float(part.split()[-1]) for part in parts.split(", ")]
+        score, _, rest = whole.partition(" (rest ")
+        assert round(sum(figures), 2) == float(score)
+        there = [name for name in MODALITIES if getattr(prediction.present, name)]
+        expected = [prediction.contribution[name] for name in there]
+        assert figures == pytest.approx([*expected, prediction.shared], abs=0.021)
+        assert figures[:-1] == pytest.approx(expected, abs=0.0051)
+        assert float(score) == pytest.approx(prediction.sentiment, abs=0.0051)
+        assert float(rest.rstrip(")")) == pytest.approx(prediction.rest, abs=0.0051)
 
 
 def test_one_modality_shares_nothing(predictor: Predictor) -> None:

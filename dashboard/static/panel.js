@@ -225,7 +225,7 @@ export class Panel {
 }
 
 // What the score is made of, in figures that add up as they are shown.
-function partsOf({ sentiment, contribution, present, rest }) {
+export function partsOf({ sentiment, contribution, present, rest }) {
   const two = (value) => Math.round(value * 100) / 100;
   const there = MODALITIES.filter((name) => present[name]);
   const parts = there.map((name) => [NAMES[name].toLowerCase(), two(contribution[name] ?? 0)]);
