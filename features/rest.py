@@ -62,8 +62,8 @@ class Resting:
 
     def gauges(self) -> dict[str, float]:
         """For people: what is left of a stretch, and the seconds behind resting face and voice."""
-        left = {"rest s left": self.left_s} if self.left_s else {}
-        return left | {f"rest {n} s": s for n, s in self.seconds.items() if n in SHOWN}
+        left = {"rest s left": round(self.left_s, 1)} if self.left_s else {}
+        return left | {f"rest {n} s": round(s, 1) for n, s in self.seconds.items() if n in SHOWN}
 
     def _end(self) -> None:
         """Keep what there was enough of; a stream with too little keeps what it had before."""
