@@ -98,7 +98,7 @@ class PageServer:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*flags: str) -> Iterator[Browser]:
     path = (
         shutil.which("chromium")
         or shutil.which("chromium-browser")
@@ -106,7 +106,7 @@ def chromium() -> Iterator[Browser]:
     )
     assert path, "Chromium is missing; on Debian: apt-get install chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
         try:
             yield browser
         finally:
