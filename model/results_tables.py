@@ -25,6 +25,8 @@ T_95: Final = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2
 def named(run: Run) -> str:
     """A model by its name in the papers, with what is not as usual."""
     name = NAMES.get(run.model, run.model)
+    if run.variant == "mmsa":
+        return f"{name} (MMSA)"
     return f"{name} (faithful)" if run.variant == "faithful" else name
 
 

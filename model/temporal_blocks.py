@@ -114,6 +114,8 @@ class TemporalStreams(nn.Module):
 
     def forward(self, values: Tensor, mask: Tensor | None) -> Tensor:
         """``(B, T, inputs) -> (B, T, blocks x channels)``."""
+        if mask is not None and bool(mask.all()):
+            mask = None  # nothing to hide: faster, and the same
         columns = hide(values.transpose(1, 2), mask)
         found = self._run(self.enter(columns, mask), mask)
         if self.flip != "none":

@@ -98,7 +98,8 @@ class Trainer:
             share = plan.encoder_rate / plan.learning_rate
             groups.append({"params": list(self.text.learning().values()), "share": share})
         kind = torch.optim.Adam if plan.optimiser == "adam" else torch.optim.AdamW
-        return kind(groups, lr=plan.learning_rate, weight_decay=plan.decay)
+        fused = True if self.device.type == "cpu" else None  # one kernel; a fifth of an epoch
+        return kind(groups, lr=plan.learning_rate, weight_decay=plan.decay, fused=fused)
 
     def _wrapped(self) -> nn.Module:
         if self.plan.scheme != "distilled":
