@@ -113,10 +113,10 @@ def chromium(*flags: str) -> Iterator[Browser]:
             browser.close()
 
 
-def open_page(context: BrowserContext, url: str) -> Page:
+def open_page(context: BrowserContext, url: str, wait_ms: int = DEADLINE_MS) -> Page:
     """A page with the live part on it; ``page.outside`` lists what it asked of other hosts."""
     page = context.new_page()
-    page.set_default_timeout(DEADLINE_MS)
+    page.set_default_timeout(wait_ms)
     outside: list[str] = []
     errors: list[str] = []
     own = (url, url.replace("http", "ws"), "data:", "blob:")

@@ -38,8 +38,7 @@ def context(tmp_path_factory: pytest.TempPathFactory, demo_clip: Path) -> Iterat
 
 @pytest.fixture(scope="module")
 def page(context: BrowserContext, server: PageServer) -> Page:
-    page = open_page(context, server.url)
-    page.set_default_timeout(WAIT_MS)
+    page = open_page(context, server.url, WAIT_MS)
     expect.set_options(timeout=WAIT_MS)
     return page
 
