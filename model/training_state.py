@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from features.errors import CheckpointError
+from model.weight_files import under
 
 Epoch = dict[str, float]
 
@@ -49,7 +50,7 @@ class TrainingState:
             return
         self._put(tensors)
         for index, parameter in enumerate(self._parameters()):
-            kept = _under(tensors, f"optimiser.{index}.")
+            kept = under(tensors, f"optimiser.{index}.")
             if kept:
                 self.optimiser.state[parameter] = {
                     name: value if name == "step" else value.to(parameter.device)
@@ -79,9 +80,9 @@ class TrainingState:
             self._put(tensors)
 
     def _put(self, tensors: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(_under(tensors, "network."))
+        self.network.load_state_dict(under(tensors, "network."))
         with torch.no_grad():
-            for name, value in _under(tensors, "also.").items():
+            for name, value in under(tensors, "also.").items():
                 self.also[name].copy_(value)
 
     def _parameters(self) -> list[nn.Parameter]:
@@ -120,7 +121,3 @@ class TrainingState:
         part = self.folder / "log.part"
         part.write_text(text.getvalue(), encoding="utf-8")
         part.replace(self.folder / "log.csv")
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -27,12 +27,10 @@ from tests.research_files import mmsa, write_aligned, write_pickle
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
-    torch.set_num_threads(1)
+def _as_before(one_thread: None) -> Iterator[None]:
+    deterministic = torch.backends.cudnn.deterministic
     yield
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.deterministic = deterministic  # which MMSA sets
 
 
 def same(one: SequenceData, other: SequenceData) -> None:

@@ -6,7 +6,6 @@ Run time: about 15 s.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,12 +31,7 @@ from tests.research_files import mmsa, write_aligned, write_misa, write_pickle
 SMALL = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

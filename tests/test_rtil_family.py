@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from itertools import combinations, pairwise
 
 import msgspec
@@ -32,13 +31,7 @@ from tests.made_sequences import drop_steps, make_batch, make_network
 MOSI = (768, 74, 47)  # RoBERTa, COVAREP, FACET
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny tensors gain nothing from threads and wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def family(form: str, variant: str) -> RTILFamily:

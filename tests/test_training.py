@@ -6,7 +6,6 @@ Run time: about 20 s.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,12 +30,7 @@ SMALL_FAMILY = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}
 SMALL_MITR = {"channels": 5, "fusion_heads": 2, "adapter": 6}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
