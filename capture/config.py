@@ -35,7 +35,6 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
         language: code such as ``en``, or empty for detection.
         preview: publish small pictures for the page.
         frames: file of shared memory for whole pictures (:mod:`capture.frames`); empty: none.
-        frames: file of shared memory for whole pictures (:mod:`capture.frames`); empty: none.
         rest_s: take the first seconds as the participant's resting face and voice; 0 for none.
         remembered: begin with what is kept of the participant from earlier recordings.
     """
@@ -57,7 +56,6 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
     recogniser: str = "base"
     language: str = "en"
     preview: bool = False
-    frames: str = ""
     frames: str = ""
     rest_s: float = 0.0
     remembered: bool = False

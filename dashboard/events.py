@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Final
 
 import anyio
@@ -82,7 +82,7 @@ async def _stream(hub: Hub, follower: Follower, end: anyio.Event) -> AsyncIterat
 
 async def _batches(
     hub: Hub, follower: Follower, end: anyio.Event
-) -> AsyncIterator[tuple[int, list[Line]]]:
+) -> AsyncGenerator[tuple[int, list[Line]], None]:
     while hub.alive and not end.is_set():
         lost, lines = follower.take()
         if lost or lines:

@@ -1,7 +1,8 @@
 """Measures the overlay at 1920x1080: ``python -m tests.measure_overlay [SECONDS]``.
 
 Prints the time between two ``requestAnimationFrame`` calls, how often and how long the overlay draws,
-and the processor time of the browser's renderer with the overlay and with an empty page.
+and the processor time of the browser's renderer with the overlay and with an empty page; and how long it takes
+to burn the overlay into a picture of 1280x720 for the virtual camera.
 """
 
 from __future__ import annotations
@@ -9,13 +10,19 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 from playwright.sync_api import Page
 
+from capture.config import CaptureConfig
+from dashboard.burning import Burner
+from dashboard.shown import Scores
 from tests.browser import PageServer, chromium
+from tests.workers.scripted import Script
 
 FRAMES = """
 window.times = []; let before = 0;
@@ -51,6 +58,24 @@ def measure(page: Page, url: str, seconds: float) -> dict[str, Any]:
     return numbers
 
 
+def burning(pictures: int = 200) -> dict[str, float]:
+    """Milliseconds to burn the same panel again, and to set one anew."""
+    script, scores, burner = Script(CaptureConfig()), Scores(), Burner()
+    for seq in range(60):
+        scores.add(script.prediction(seq, 1))
+        scores.add(script.transcript((seq + 8) * 0.5))
+    image = np.zeros((720, 1280, 3), np.uint8)
+    took: dict[str, list[float]] = {"again": [], "anew": []}
+    for n in range(pictures):
+        shown = scores.at(12.0 + n // 10 * 0.5)
+        if shown is None:
+            break
+        began = time.perf_counter()
+        burner.burn(image, shown)
+        took["anew" if n % 10 == 0 else "again"].append(1e3 * (time.perf_counter() - began))
+    return {name: round(float(np.median(times)), 1) for name, times in took.items()}
+
+
 def renderer_s() -> float:
     """Processor seconds of all renderers that this process has started."""
     family = psutil.Process().children(recursive=True)
@@ -59,6 +84,7 @@ def renderer_s() -> float:
 
 
 def main(seconds: float) -> None:
+    sys.stdout.write(f"burning, ms: {json.dumps(burning())}\n")
     with tempfile.TemporaryDirectory() as name, chromium() as browser:
         server = PageServer(Path(name), TONALITY_DEMO="1")
         try:

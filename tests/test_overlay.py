@@ -6,7 +6,6 @@ import io
 import os
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,20 @@ from tests.browser import DEADLINE_MS, PageServer, chromium, eventually
 
 FRESH = "() => document.querySelector('#overlay').dataset.state === 'fresh'"
 SIZE = (640, 360)
+IDLE = """
+() => new Promise((done) => {
+  const { strip, counters } = window.overlay;
+  const begin = [counters.draws, strip.version];
+  let turns = 0;
+  const turn = () => {
+    window.overlay.wake();
+    if ((turns += 1) < 30) requestAnimationFrame(turn);
+    else done([counters.draws - begin[0], strip.version - begin[1]]);
+  };
+  turn();
+})
+"""
+expect.set_options(timeout=DEADLINE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +81,22 @@ def box(page: Page) -> dict[str, float]:
 def test_it_is_transparent_but_for_its_corner(page: Page, server: PageServer) -> None:
     show(page, server)
     page.wait_for_function("() => Number(getComputedStyle(window.overlay.root).opacity) === 1")
-    shot, panel = pixels(page), box(page)
-    outside = np.ones(shot.shape[:2], bool)
+    panel = box(page)
     left, top = int(panel["x"]) - 1, int(panel["y"]) - 1
     right, bottom = left + int(panel["width"]) + 3, top + int(panel["height"]) + 3
-    outside[top:bottom, left:right] = False
-    assert (shot[outside][:, 3] == 0).all()
-    inside = shot[top:bottom, left:right]
-    assert (inside[..., 3] > 100).mean() > 0.9
-    colours = inside[..., :3].astype(int)
-    coloured = (colours.max(-1) - colours.min(-1) > 40) & (inside[..., 3] > 200)
-    assert coloured.sum() > 200  # score, curve and words in the colours of the scale
+
+    def coloured() -> bool:
+        """Score, curve and words in the colours of the scale; not while nothing is known."""
+        shot = pixels(page)
+        inside = shot[top:bottom, left:right]
+        assert (inside[..., 3] > 100).mean() > 0.9
+        shot = shot.copy()
+        shot[top:bottom, left:right] = 0
+        assert (shot[..., 3] == 0).all()
+        spread = inside[..., :3].max(-1).astype(int) - inside[..., :3].min(-1)
+        return bool(((spread > 40) & (inside[..., 3] > 200)).sum() > 200)
+
+    eventually(coloured)
     assert panel["x"] < SIZE[0] / 2 and panel["y"] > SIZE[1] / 3  # bottom left
 
 
@@ -141,34 +159,36 @@ def test_css_variables_change_its_looks(page: Page, server: PageServer) -> None:
     )
     purple = "() => window.overlay.palette.score(-2) === window.overlay.palette.score(2)"
     page.wait_for_function(purple)
-    shot = pixels(page).reshape(-1, 4)
-    assert (np.abs(shot.astype(int) - [1, 250, 3, 255]).max(axis=1) < 3).sum() > 5000
-    assert (np.abs(shot.astype(int) - [255, 0, 255, 255]).max(axis=1) < 30).sum() > 50
+
+    def recoloured() -> bool:
+        shot = pixels(page).reshape(-1, 4).astype(int)
+        panel = (np.abs(shot - [1, 250, 3, 255]).max(axis=1) < 3).sum()
+        return bool(
+            panel > 5000 and (np.abs(shot - [255, 0, 255, 255]).max(axis=1) < 30).sum() > 50
+        )
+
+    eventually(recoloured)
 
 
 def test_others_are_shown_only_when_they_are_asked_for(page: Page, server: PageServer) -> None:
     page.goto(f"{server.url}/overlay?participant=other")
-    page.wait_for_function("() => window.overlay.counters.messages > 12")
+    page.wait_for_function("() => window.overlay.counters.messages > 6")
     assert page.evaluate("() => window.overlay.root.dataset.state") == "waiting"
     assert pixels(page)[..., 3].max() == 0
 
 
 def test_it_draws_on_change_alone_and_no_pictures_come(page: Page, server: PageServer) -> None:
     page.add_init_script(
-        "window.frames_ = 0; const tick = () => { window.frames_ += 1; requestAnimationFrame(tick); };"
-        "requestAnimationFrame(tick);"
         "const Own = WebSocket; window.binary = 0;"
         "window.WebSocket = class extends Own { constructor(...a) { super(...a);"
         " this.addEventListener('message', e => { if (typeof e.data !== 'string') binary += 1; }); } };"
     )
     show(page, server)
-    numbers = "() => ({...window.overlay.counters, frames: window.frames_, binary})"
-    begin: dict[str, Any] = page.evaluate(numbers)
-    page.wait_for_function(f"n => ({numbers})().draws >= n", arg=begin["draws"] + 6)
-    end: dict[str, Any] = page.evaluate(numbers)
-    assert end["messages"] - begin["messages"] >= end["draws"] - begin["draws"]
-    assert end["frames"] - begin["frames"] > 3 * (end["draws"] - begin["draws"])
-    assert end["binary"] == 0
+    draws = page.evaluate("() => window.overlay.counters.draws")
+    page.wait_for_function("n => window.overlay.counters.draws > n", arg=draws)
+    drawn, changed = page.evaluate(IDLE)  # looked at thirty times, though little has come meanwhile
+    assert drawn <= changed + 1
+    assert page.evaluate("() => window.binary") == 0
 
 
 def test_stale_data_fades_out_and_comes_back(page: Page, server: PageServer) -> None:

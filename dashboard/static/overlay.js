@@ -88,7 +88,9 @@ export class Overlay {
   pick(ages) {
     const { participant, session } = this.wanted;
     const mine = [...this.store.strips.values()].filter((strip) => strip.participant === participant && (session === null || strip.session === session) && strip.points.length);
-    const strip = mine.length ? mine.reduce((best, one) => (one.touched >= best.touched ? one : best)) : null;
+    const kept = mine.includes(this.strip) && this.fresh; // no change as long as there is news of it
+    const newest = mine.length ? mine.reduce((best, one) => (one.touched >= best.touched ? one : best)) : null;
+    const strip = kept ? this.strip : newest;
     if (strip !== this.strip) {
       this.strip = strip;
       this.newest = -1;
