@@ -40,7 +40,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    server = PageServer(tmp_path_factory.mktemp("overlay"), TONALITY_DEMO="1")
+    settings = {"TONALITY_DEMO": "1", "TONALITY_TEST_SILENT_S": "120"}
+    server = PageServer(tmp_path_factory.mktemp("overlay"), **settings)
     yield server
     server.close()
 

@@ -14,10 +14,14 @@ from dashboard.feed import routes
 from dashboard.gate import Gate
 from dashboard.runtime import Runtime
 from dashboard.server import lifespan
+from dashboard.supervisor import Timing
 
 gate = os.environ.get("TONALITY_TEST_GATE")  # where the inference worker waits for this file
+# How long a frozen worker may be silent before it is started again.
+silent_s = float(os.environ.get("TONALITY_TEST_SILENT_S", Timing().silent_s))
 make = functools.partial(
     Runtime,
+    timing=Timing(silent_s=silent_s),
     checkpoint=gate,
     capture_module="tests.workers.scripted",
     inference_module="tests.workers.gated" if gate else "tests.workers.obedient",
