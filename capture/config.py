@@ -7,6 +7,7 @@ import msgspec
 from features.errors import SourceError
 
 RECOGNISERS = ("base", "tiny.en")
+OTHER_SIDE = "other"  # who is heard through the speakers, unless a name is given
 MAX_REST_S = 600.0
 
 

@@ -27,7 +27,6 @@ KNOWN = (
 )
 CAMERA = re.compile(r"webcam(?::(?P<index>\d+))?(?:\+(?P<microphone>.+))?")
 MICROPHONE = re.compile(r"microphone(?::(?P<device>.+))?")
-OTHER_SIDE = "other"  # who is heard through the speakers, unless a name is given
 SPEAKERS = re.compile(r"speakers(?::(?P<device>.+))?")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from capture import addresses
-from capture.config import CaptureConfig
+from capture.config import OTHER_SIDE, CaptureConfig
 
 DEMO = "Demo clip"
 DEVICES = "Camera and microphone"
@@ -97,6 +97,8 @@ def config(
 ) -> CaptureConfig:
     """The configuration of a capture worker; raises ``SourceError`` where nothing is left to use."""
     picture = FACE in use and _sees(source)
+    if source.startswith("speakers") and participant == CaptureConfig().participant:
+        participant = OTHER_SIDE  # what others say must never be shown as one's own
     return CaptureConfig(
         source=source,
         session=session,

@@ -109,8 +109,8 @@ def run(
 
     Examples:  tonality run --source demo    tonality run --source talk.mp4 --json
     """
-    from capture.config import CaptureConfig
-    from capture.sources import OTHER_SIDE, is_heard
+    from capture.config import OTHER_SIDE, CaptureConfig
+    from capture.sources import is_heard
     from dashboard.watching import watch
 
     own = OTHER_SIDE if is_heard(source) else CaptureConfig().participant

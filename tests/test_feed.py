@@ -295,6 +295,7 @@ def test_choices_become_a_configuration(
     made = choices.config(choices.FILE, source, use, "base", " a test ")
     assert (made.picture, made.sound, made.voice, made.words) == flags
     assert (made.source, made.purpose, made.preview) == (source, "a test", made.picture)
+    assert made.participant == ("other" if source.startswith("speakers") else "me")
 
 
 def test_what_is_missing_before_a_start_is_said() -> None:
