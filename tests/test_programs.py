@@ -183,7 +183,7 @@ def test_the_page_of_a_named_site_may_read_the_feed_and_nothing_else(server: Pag
     listed = {"origin": LISTED}
     answer = httpx.get(f"{server.url}/snapshot", headers=listed)
     assert answer.headers["access-control-allow-origin"] == LISTED
-    assert answer.headers["vary"] == "Origin"
+    assert "Origin" in answer.headers["vary"]
     assert httpx.get(f"{server.url}/", headers=listed).status_code == 403
     other = httpx.get(f"{server.url}/snapshot", headers={"origin": "https://evil.example"})
     assert (other.status_code, "access-control-allow-origin" in other.headers) == (403, False)
