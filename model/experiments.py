@@ -31,6 +31,8 @@ SHORT: Final[Mapping[str, Any]] = {"epochs": 12, "patience": 3, "grace": True, "
 LONGER: Final[Mapping[str, Any]] = {"epochs": 20, "patience": 5}
 BATCHES: Final[Mapping[str, int]] = {"mmmo": 16, "youtube": 16, "pom": 32}  # they are small
 RATES: Final[Mapping[str, float]] = {"mitr": 1e-3}  # as published
+# On the small sets the published weights (.4 and 1) hold the family at a constant: it learns nothing.
+GENTLE: Final[Mapping[str, float]] = {"domain": 0.01, "consistency": 0.1}
 NARROW: Final[Mapping[str, Any]] = {"feedforward": 512}
 # The published networks with our optimiser: at the published rate (1.7e-5) they need hundreds of epochs.
 FAITHFUL: Final[Mapping[str, Any]] = {
@@ -98,6 +100,10 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         narrow = NARROW if self.model in FAMILY else {}
         wished["changes"] = {**narrow, **self.changes}
         plan = training_plan(self.model, self.variant, **wished)
+        if plan.family is not None and self.data in SEQUENCES and self.variant == "intended":
+            plan = msgspec.structs.replace(
+                plan, family=msgspec.structs.replace(plan.family, **GENTLE)
+            )
         return without(plan, self.leave_out) if self.leave_out else plan
 
 
@@ -151,13 +157,17 @@ def _temporal() -> Iterator[Experiment]:
 
 
 def _fusion() -> Iterator[Experiment]:
-    for data, models in ((ALONE, ("rtil", "mitr")), (UTTERANCES, ("rtil",))):
-        for model in models:
-            for part in ("", "fusion"):
-                yield Experiment(
-                    group="fusion", model=model, data=data, text="sentences", leave_out=part,
-                    scheme="complete",
-                )  # fmt: skip
+    for model in ("rtil", "mitr"):
+        for part in ("", "fusion"):
+            yield Experiment(
+                group="fusion", model=model, data=ALONE, text="sentences", leave_out=part,
+                scheme="complete",
+            )  # fmt: skip
+    for part in ("", "fusion"):
+        yield Experiment(
+            group="fusion", model="rtil", data="mmmo", modalities=SEEN, leave_out=part,
+            scheme="complete",
+        )  # fmt: skip
 
 
 def _distillation() -> Iterator[Experiment]:

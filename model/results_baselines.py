@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -46,7 +46,16 @@ def constant(inputs: Inputs) -> Baseline:
     labels = inputs.data.splits[TRAIN].labels
     classes = inputs.data.classes
     said = float(np.bincount(labels.astype(int)).argmax()) if classes else float(np.median(labels))
-    return _judged(inputs, lambda seen: np.full(len(seen.batch), said), 1)
+    found = _judged(inputs, lambda seen: np.full(len(seen.batch), said), 1)
+    return replace(found, valid=found.valid | _least(inputs))
+
+
+def _least(inputs: Inputs) -> dict[str, float]:
+    """What the constant that is best on validation gives there: below it nothing was learned."""
+    labels = inputs.data.splits[VALID].labels
+    if inputs.data.classes:
+        return {"constant_acc": 100.0 * float(np.bincount(labels.astype(int)).max() / len(labels))}
+    return {"constant_mae": float(np.abs(labels - np.median(labels)).mean())}
 
 
 def ridge(inputs: Inputs) -> Baseline:

@@ -111,7 +111,8 @@ def learned_nothing(row: Row, rows: Sequence[Row]) -> bool:
     known = next((own.one.valid for own in same), {})
     for metric, sign in (("mae", 1.0), ("acc", -1.0)):
         own = [run.valid.get(f"valid_{metric}", run.valid.get(metric)) for run in row.runs]
-        idle = row.one.valid.get(f"constant_{metric}", known.get(f"valid_{metric}"))
+        name = f"constant_{metric}"
+        idle = row.one.valid.get(name, known.get(name))
         measured = [value for value in own if value is not None]
         if measured and idle is not None:
             return sign * fmean(measured) >= sign * idle
@@ -284,7 +285,7 @@ def _told(apart: Difference, metric: str) -> list[str]:
 
 def _fusion(results: Results) -> str:
     rows = results.rows(of("fusion"))
-    head = ["model", "utterances", "metric", "own fusion", "concatenation", "own - concatenation",
+    head = ["model", "data", "metric", "own fusion", "concatenation", "own - concatenation",
             "n", "its own fusion is"]  # fmt: skip
     body = []
     for data in dict.fromkeys(row.one.data for row in rows):
@@ -297,7 +298,7 @@ def _fusion(results: Results) -> str:
             for metric in ("mae", "r"):
                 apart = difference(new, old, metric, "complete", "")
                 pair = (cells(row.spread(), (metric,))[0] for row in (new, old))
-                body.append([named(new.one), _around(data), metric, *pair, *_told(apart, metric)])
+                body.append([named(new.one), data, metric, *pair, *_told(apart, metric)])
     return f"{markdown(head, body)}\n{made_by('fusion')}"
 
 

@@ -321,7 +321,7 @@ def test_differences_are_paired_by_seed_and_judged_by_students_t() -> None:
 
 
 def test_what_learned_nothing_is_not_quoted() -> None:
-    idle = made("constant", {0: 1.3}, valid={"valid_mae": 1.4})
+    idle = made("constant", {0: 1.3}, valid={"valid_mae": 1.9, "constant_mae": 1.4})
     poor = made("svr", {0: 1.2, 1: 1.2}, valid={"valid_mae": 1.41})
     good = made("svr", {0: 1.2, 1: 1.2}, valid={"valid_mae": 1.1})
     peer = made("TFN", {0: 1.2}, valid={"mae": 1.5, "constant_mae": 1.4})
