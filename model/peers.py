@@ -40,7 +40,7 @@ from model import commands, mmsa_files
 from model.datasets import read
 from model.metrics import suited
 from model.protocols import protocol
-from model.research_inputs import Inputs, LabelScale
+from model.research_inputs import Inputs, LabelScale, blocks
 from model.results_records import Record, letters
 from model.results_runs import condition_name
 from model.splits import MODALITIES, TEST, TRAIN, VALID, SequenceData, Split
@@ -52,7 +52,6 @@ SETS: Final = (
     "mosi-utterances", "mosi-utterances-in-context", "mosi-utterances+gte-small", "mmmo", "pom",
     "youtube",
 )  # fmt: skip
-ENCODED: Final = "+gte-small"
 GROUP: Final = "peers"
 RECORDS: Final = f"records-{GROUP}.jsonl"
 KERNEL: Final = 5  # of MulT's convolutions over time
@@ -82,13 +81,15 @@ class PeerRun:
         if self.pooled:
             audio, vision = audio.mean(1, keepdim=True), vision.mean(1, keepdim=True)
         self.network.eval()
-        pieces = (own.split(BATCH) for own in (text, audio, vision))
-        found = torch.cat([self.network(*parts)["M"] for parts in zip(*pieces, strict=True)])
+        pieces = blocks(torch.arange(len(split)), BATCH)
+        found = torch.cat([self.network(text[r], audio[r], vision[r])["M"] for r in pieces])
         return self.scale.labels(found.squeeze(1).numpy())
 
 
 def peer_data(name: str, corpora: Path, encoder: Callable[[], TextStates]) -> SequenceData:
     """One of :data:`SETS`, scaled by its training split, as the peers are given it."""
+    if name not in SETS:
+        raise TonalityError(f"no set '{name}'; there are {', '.join(SETS)}")
     own, _, encoded = name.partition("+")
     data = read(corpora, own, "train")
     return with_states(data, encoder()) if encoded else data
@@ -101,7 +102,7 @@ def with_states(data: SequenceData, encoder: TextStates) -> SequenceData:
     for name in data.splits:
         batch = inputs.complete(name).batch
         valid = batch.valid[0].numpy()
-        steps = int(valid.any(0).nonzero()[0].max()) + 1
+        steps = int(np.flatnonzero(valid.any(0)).max()) + 1
         states = Stream(batch.values[0].numpy()[:, :steps], valid[:, :steps], valid[:, :steps])
         split = inputs.data.splits[name]
         assert split.text is not None

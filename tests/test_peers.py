@@ -159,3 +159,5 @@ def test_the_command_line_records_each_run_once(tmp_path: Path) -> None:
     assert path.read_text() == first
     with pytest.raises(TonalityError, match="no peer 'BERT'"):
         peers.main(**words, seeds=1, models="BERT")
+    with pytest.raises(TonalityError, match=r"no set 'mmmo\+bert'"):
+        peers.peer_data("mmmo+bert", tmp_path, peers._encoder)
