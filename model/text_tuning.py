@@ -16,7 +16,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -26,11 +26,11 @@ import torch
 import torch.nn.functional as F
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model import corpora_text as corpora
-from model.corpora_text import TEST, VALID, TextSample, part
+from model.corpora_text import TEST, VALID, CorpusError, TextSample, part
 from model.metrics import pearson, regression, weighted_f1
 from model.text import TextEncoder, masked_mean
 from model.text_lower import LowerActivations
@@ -39,6 +39,8 @@ from model.tuning_state import TuningState
 
 logger = logging.getLogger(__name__)
 
+LAYERS_FILE: Final = "text.safetensors"
+HEAD_FILE: Final = "text_head.safetensors"
 SHARP: Final = 0.5  # errors beyond this count linearly: the measure is the mean absolute error
 
 
@@ -66,14 +68,21 @@ def tune(
     protocol: Protocol,
     folder: Path,
     advance: Callable[[int], None],
+    began: Mapping[str, Tensor] | None = None,
 ) -> tuple[SentimentHead, TuningState]:
-    """Run or go on with the plan; leaves the mean of the second stage's runs in encoder and head."""
+    """Run or go on with the plan; leaves the mean of the second stage's runs in encoder and head.
+
+    ``began`` are weights of a head to begin with.
+    """
     torch.manual_seed(protocol.seed)
     encoder.tunable(protocol.layers)
     head = SentimentHead()
+    head.load_state_dict(dict(began or {}), strict=False)
     optimiser = _optimiser(encoder, head, protocol)
     state = TuningState(folder, protocol.key, encoder, head, optimiser)
     first = state.resume()
+    if protocol.epochs == 0 and first == 0:
+        state.end(0)  # the first stage lies behind the weights that came
     advance(first)
     truth, steps = (texts.labels, texts.sides), plan(texts, lower.length, protocol)
     saved = time.monotonic()
@@ -204,12 +213,26 @@ def file_hashes(data: Path) -> dict[str, str]:
     }
 
 
-def run(data: Path, out: Path, folder: Path, protocol: Protocol, progress: Progress) -> Path:
-    """Everything from corpora to ``text.safetensors``, ``text_head.safetensors``, ``text.json``."""
+def run(
+    data: Path,
+    out: Path,
+    folder: Path,
+    protocol: Protocol,
+    progress: Progress,
+    start: Path | None = None,
+) -> Path:
+    """Everything from corpora to ``text.safetensors``, ``text_head.safetensors``, ``text.json``.
+
+    ``start`` is such a folder, whose layers and head are tuned further.
+    """
     started = time.monotonic()
+    before, began = ({}, {}) if start is None else _tuned(start)
+    if start is not None:
+        digest = hashlib.sha256((start / LAYERS_FILE).read_bytes()).hexdigest()
+        protocol = msgspec.structs.replace(protocol, start=digest)
     out.mkdir(parents=True, exist_ok=True)
     texts = read_texts(data, protocol)
-    encoder = TextEncoder.load(folder)
+    encoder = TextEncoder.load(folder, before)
     encoder.tunable(protocol.layers)
     bar = progress.add_task("lower layers", total=len(texts.samples))
     lower = LowerActivations.compute(
@@ -222,11 +245,11 @@ def run(data: Path, out: Path, folder: Path, protocol: Protocol, progress: Progr
     total = len(plan(texts, lower.length, protocol))
     bar = progress.add_task("tuning", total=total)
     head, state = tune(
-        encoder, texts, lower, protocol, out, lambda count: progress.advance(bar, count)
+        encoder, texts, lower, protocol, out, lambda count: progress.advance(bar, count), began
     )
     tuned = encoder.tuned_state()
-    save_file(tuned, out / "text.safetensors")
-    save_file(head.state_dict(), out / "text_head.safetensors")
+    save_file(tuned, out / LAYERS_FILE)
+    save_file(head.state_dict(), out / HEAD_FILE)
     loaded = TextEncoder.load(folder, tuned)
     report = {
         "protocol": msgspec.to_builtins(protocol),
@@ -241,6 +264,16 @@ def run(data: Path, out: Path, folder: Path, protocol: Protocol, progress: Progr
     return out / "text.json"
 
 
+def _tuned(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Layers and head of a run's folder."""
+    for name in (LAYERS_FILE, HEAD_FILE):
+        if not (folder / name).is_file():
+            raise CorpusError(
+                f"{folder / name}: no such file; --start names a finished run's folder"
+            )
+    return load_file(folder / LAYERS_FILE), load_file(folder / HEAD_FILE)
+
+
 def main(
     data: Annotated[Path, typer.Option(help="Folder of the corpora.")],
     out: Annotated[Path, typer.Option(help="Folder for the result and the resumable state.")],
@@ -252,6 +285,11 @@ def main(
     limit: Annotated[int, typer.Option(help="Training samples per corpus, 0 for all.")] = 0,
     rate: Annotated[float, typer.Option(help="Peak learning rate of the layers.")] = 1e-4,
     epochs: Annotated[int, typer.Option(help="Passes over the texts of stage 1.")] = 1,
+    mosi_epochs: Annotated[
+        int, typer.Option(help="Passes over MOSI in a run of stage 2.")
+    ] = Protocol().mosi_epochs,
+    mixed: Annotated[float, typer.Option(help="Other texts to each of MOSI.")] = Protocol().mixed,
+    start: Annotated[Path | None, typer.Option(help="A finished run to go on from.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the arithmetic.")] = 2,
 ) -> None:
     """Tune the text encoder's upper layers on sentiment corpora."""
@@ -261,9 +299,12 @@ def main(
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
     )
-    protocol = Protocol(layers=layers, seed=seed, limit=limit, rate=rate, epochs=epochs)
+    protocol = Protocol(
+        layers=layers, seed=seed, limit=limit, rate=rate, epochs=epochs,
+        mosi_epochs=mosi_epochs, mixed=mixed,
+    )  # fmt: skip
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
-        report = run(data, out, encoder or _encoder_folder(), protocol, progress)
+        report = run(data, out, encoder or _encoder_folder(), protocol, progress, start)
     logger.info("%s", report.read_text(encoding="utf-8"))
 
 

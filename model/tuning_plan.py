@@ -30,9 +30,11 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
         limit: at most so many training samples of each corpus (0: all); for trials.
         precision: of matrix products in training, ``float32`` or ``bfloat16``.
         batch: texts a step.
-        epochs: passes over the texts of stage 1.
+        epochs: passes over the texts of stage 1; 0 where ``start`` has been through it.
         comments: how many texts of GoEmotions are drawn.
-        mosi_epochs: passes over MOSI in a run of stage 2, each with as many texts of stage 1.
+        start: SHA-256 of tuned layers to begin with instead of the encoder's own.
+        mosi_epochs: passes over MOSI in a run of stage 2.
+        mixed: texts of stage 1 in each of them, as a multiple of MOSI's.
         mosi_runs: runs of stage 2, each from the end of stage 1; the mean of their weights is the result.
         misheard: share of the texts in which words are heard wrongly, and how many of their words.
         sides: weight of the cross entropy of negative, neutral and positive, of texts with a class.
@@ -53,7 +55,9 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     precision: str = "bfloat16"
     batch: int = 32
     epochs: int = 1
+    start: str = ""
     mosi_epochs: int = 3
+    mixed: float = 1.0
     mosi_runs: int = 2
     misheard: tuple[float, float] = (0.3, 0.12)
     sides: float = 0.5
@@ -142,8 +146,11 @@ def plan(texts: Texts, lengths: Callable[[int], int], protocol: Protocol) -> lis
         for _ in range(protocol.epochs)
         for batch in batches(texts.general, lengths, protocol.batch, chance)
     ]
-    steps = [Step(b, slope(i, len(first)), False) for i, b in enumerate(first)]
-    steps[-1] = Step(first[-1], steps[-1].rate, True, 0)
+    last = len(first) - 1
+    steps = [
+        Step(b, slope(i, len(first)), i == last, 0 if i == last else None)
+        for i, b in enumerate(first)
+    ]
     for run in range(1, protocol.mosi_runs + 1):
         steps += _second(texts, lengths, protocol, chance, run)
     return steps
@@ -159,8 +166,9 @@ def _second(
     """The steps of one run of stage 2; every epoch is judged."""
     made: list[list[int]] = []
     ends = []
+    others = min(round(protocol.mixed * len(texts.mosi)), len(texts.general))
     for _ in range(protocol.mosi_epochs):
-        mixed = texts.mosi + chance.sample(texts.general, min(len(texts.mosi), len(texts.general)))
+        mixed = texts.mosi + chance.sample(texts.general, others)
         made += batches(mixed, lengths, protocol.batch, chance)
         ends.append(len(made) - 1)
     return [

@@ -63,8 +63,7 @@ class TuningState:
     def end(self, run: int) -> None:
         """Keep the weights at the end of stage 1 (0) or of a run; the next run begins at stage 1's."""
         self._write(f"end-{run}", self._weights(), {})
-        tensors, _ = self._read("end-0")
-        self._put(tensors)
+        self._put(self._read("end-0")[0])
         self._optimiser.state.clear()
 
     def take_mean(self, runs: int) -> None:

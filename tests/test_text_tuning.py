@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from rich.progress import Progress
 from safetensors.torch import load_file
 
@@ -143,6 +144,19 @@ def test_the_command_learns_and_reports(data: Path, tmp_path: Path, text_folder:
     assert set(load_file(tmp_path / "text_head.safetensors")) == {
         "score.weight", "score.bias", "sides.weight", "sides.bias",
     }  # fmt: skip
+
+
+def test_a_finished_run_is_tuned_further(data: Path, tmp_path: Path, text_folder: Path) -> None:
+    brief = Protocol(layers=1, limit=4, batch=8, mosi_epochs=1, mosi_runs=1, rate=3e-4)
+    with Progress(disable=True) as progress:
+        text_tuning.run(data, tmp_path / "first", text_folder, brief, progress)
+        start = tmp_path / "first"
+        last = replace(brief, epochs=0, rate=0.0)
+        text_tuning.run(data, tmp_path / "second", text_folder, last, progress, start)
+        before, after = (load_file(tmp_path / n / "text.safetensors") for n in ("first", "second"))
+        assert all(torch.equal(before[name], after[name]) for name in before), "begins where it was"
+        with pytest.raises(corpora_text.CorpusError, match="--start"):
+            text_tuning.run(data, tmp_path / "third", text_folder, last, progress, tmp_path)
 
 
 def test_the_result_is_the_mean_of_the_runs(
