@@ -63,9 +63,8 @@ def _component(script: str, part: str) -> Any:
 def live(data: dict[str, Any], key: str, on_command: Callable[[], None]) -> Any:
     """Mount the live part. ``data`` says what the script knows: ``session``, ``state``, ``runs``.
 
-    The result has ``command`` (``{"do": "pause"}``, ``resume``, or ``mark`` with ``session``,
-    ``text`` and the moments ``at`` by participant; for one run) and ``state`` (name and session, set
-    when the browser sees another state than ``data`` says).
+    The result has ``command`` (``{"do": "pause"}`` or ``resume``, for one run) and ``state`` (name and
+    session, set when the browser sees another state than ``data`` says).
     """
     return _component("live", "Live")(
         key=key,

@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from dashboard import events, kept_routes, openapi, overlay
+from dashboard import events, kept_routes, openapi, orders, overlay
 from dashboard.events import until_gone
 from dashboard.hub import Client, Hub
 from dashboard.server import current
@@ -90,5 +90,6 @@ def routes() -> list[BaseRoute]:
         *events.routes(),
         *kept_routes.routes(),
         *openapi.routes(),
+        *orders.routes(),
         *overlay.routes(),
     ]

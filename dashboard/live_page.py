@@ -9,7 +9,6 @@ from dashboard.component import live
 from dashboard.server import current
 
 LIVE = "live"
-LONGEST_NOTE = 300  # characters
 
 
 def show() -> None:
@@ -28,19 +27,9 @@ def show() -> None:
 
 
 def _command() -> None:
-    """Carry out what was asked for by key or by a button of the live part."""
+    """Carry out what was asked for by key; marks and the like need no run (see ``orders``)."""
     server = current()
     order = st.session_state[LIVE].get("command") or {}
     members = [] if server is None else server.participants()
-    if server is None or not members:
-        return
-    if order.get("do") in ("pause", "resume"):
+    if server is not None and members and order.get("do") in ("pause", "resume"):
         sidebar.pause(server, members, order["do"] == "pause")
-    elif order.get("do") == "rest":
-        sidebar.attempt(
-            server.rest, str(order.get("session", "")), str(order.get("participant", ""))
-        )
-    elif order.get("do") == "mark":
-        moments = {str(name): float(at_s) for name, at_s in order.get("at", {}).items()}
-        text = str(order.get("text", ""))[:LONGEST_NOTE]
-        sidebar.attempt(server.mark, str(order.get("session", "")), moments, text)

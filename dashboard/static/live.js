@@ -13,6 +13,9 @@ const SPANS = [30, 60, 600]; // seconds that the curve shows; the key z takes th
 const TEXT_EVERY_MS = 200; // numbers and lamps change no faster than people read
 const SPOKEN_EVERY_MS = 6000;
 const TOAST_MS = 4000;
+// What takes letters for itself, and what takes the space bar: whoever has just pressed Start is on a button.
+const TYPING = "input:not([type=radio]):not([type=checkbox]), textarea, select, dialog, [role=combobox], [role=option], [contenteditable=true]";
+const PRESSED = "input, button, summary, a";
 const MOST_PANELS = 8;
 const CALM_S = [0, 1, 3]; // how much lag smoothing may add; the key s takes the next
 const EVERYBODY = "side by side";
@@ -90,7 +93,8 @@ export class Live {
   }
 
   key(event) {
-    const typing = event.composedPath().some((node) => node.matches?.("input, textarea, select, button, dialog, [role=combobox], [role=option], [contenteditable=true], summary, a"));
+    const within = (selector) => event.composedPath().some((node) => node.matches?.(selector));
+    const typing = within(TYPING) || (event.key === " " && within(PRESSED));
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
     if (event.key === "Escape" && this.projected && !this.dialogs.open) this.projector();
     const act = { " ": "pause", z: "next", m: "mark", n: "note", a: "limits", v: "turn", s: "calmer", b: "rest", p: "projector", "?": "keys" }[event.key];
@@ -122,8 +126,8 @@ export class Live {
 
   // The next seconds are how somebody looks and speaks when nothing is the matter.
   rest() {
-    if (!this.strip) return this.toast("There is nobody whose resting face and voice could be taken yet.");
-    this.host.command({ do: "rest", session: this.strip.session, participant: this.panels.length > 1 ? "" : this.strip.participant });
+    if (!this.strip) return void this.toast("There is nobody whose resting face and voice could be taken yet.");
+    this.order({ do: "rest", session: this.strip.session, participant: this.panels.length > 1 ? "" : this.strip.participant });
   }
 
   // Where each participant who is shown is now, on their own clocks.
@@ -142,9 +146,19 @@ export class Live {
   }
 
   tell(text, at) {
-    if (!Object.keys(at).length) return this.toast("There is nothing to mark yet.");
-    this.host.command({ do: "mark", session: this.strip.session, text, at });
-    this.toast(text ? "Note kept on the curve." : "Marked.");
+    if (!Object.keys(at).length) return void this.toast("There is nothing to mark yet.");
+    this.order({ do: "mark", session: this.strip.session, text, at }, text ? "Note set on the curve." : "Marked.");
+  }
+
+  // Asks the server for something, without a run of the page's script; says when it refuses.
+  async order(wanted, done = "") {
+    try {
+      const answer = await fetch(new URL("orders", document.baseURI), { method: "POST", body: JSON.stringify(wanted) });
+      this.toast(answer.ok ? done : (await answer.json()).detail);
+    } catch (error) {
+      console.debug("an order was not taken", error);
+      this.toast("The server does not answer.");
+    }
   }
 
   toast(text) {
