@@ -33,6 +33,7 @@ SILENT_S: Final = 1.0  # without a new picture, after which none is shown any mo
 MAX_DELAY_S: Final = 2.0
 MAX_HELD_BYTES: Final = 400_000_000
 RECEIVE_S: Final = 0.2
+LATE: Final = 3  # pictures that may wait longer than the delay
 GREY: Final = 40
 MENDS: Final = {
     "Linux": "install v4l2loopback (Debian, Ubuntu: apt install v4l2loopback-dkms) and load it: "
@@ -106,7 +107,7 @@ class Mixer:
     """Puts pictures and scores together; no threads, no devices.
 
     Attributes:
-        dropped: pictures held back for the delay that had to go because there were too many.
+        dropped: pictures held back for the delay that had to go, being too many or too late.
     """
 
     def __init__(
@@ -143,12 +144,16 @@ class Mixer:
 
     def give(self) -> np.ndarray | None:
         """The picture that is due now, with what belongs to it; ``None`` where none is due."""
+        if not self._held:
+            return None
         due: Frame | None = None
-        while self._held and self._held[0].time_s <= self._held[-1].time_s - self._delay_s:
+        until_s = self._held[-1].time_s - self._delay_s + 0.5 / self._format.fps
+        if self._held[0].time_s <= until_s:
             due = self._held.popleft()
-            if not self._delay_s:
-                continue
-            break
+        # Cameras are not even: one goes for each that comes, and more only after a stall.
+        while self._held and self._held[0].time_s <= until_s - LATE / self._format.fps:
+            due = self._held.popleft()
+            self.dropped += 1
         return None if due is None else self.mixed(due)
 
     def mixed(self, frame: Frame) -> np.ndarray:

@@ -212,6 +212,9 @@ def test_with_a_delay_a_picture_waits_for_its_own_score(script: Script) -> None:
     assert len(late) == 200
     assert all(0 <= time_s - end_s < 0.5 + 1e-6 for time_s, end_s in late)
     assert mixer.dropped == 0
+    mixer.take(frame(15.0))  # after a stall it does not lag behind for ever
+    mixer.give()
+    assert mixer.dropped > 5 and len(mixer._held) <= 4
 
 
 def test_delays_are_bounded() -> None:
