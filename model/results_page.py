@@ -45,7 +45,7 @@ def write_page(results: Results, folder: Path) -> Path:
         _text_only(results),
         _mosi(results),
         _sequences(results, folder),
-        _claims(results),
+        _claims(results, folder),
         _ablations(results, folder),
         _curves(results, folder),
         LIMITS,
@@ -218,7 +218,9 @@ def _sequences(results: Results, folder: Path) -> str:
             continue
         metrics = ("acc", "f1") if data == "youtube" else ("mae", "r", "acc2_has0", "acc7")
         parts += [f"### {data}\n", _table(rows, metrics), _lost(rows, metrics[:2])]
-        curves[data] = [row for row in rows if row.one.results.get("B")]
+        curves[data] = [
+            row for row in rows if row.one.results.get("B") and not learned_nothing(row, rows)
+        ]
     if any(curves.values()):
         shown = {data: own for data, own in curves.items() if own}
         ruled = {data: "acc" if data == "youtube" else "mae" for data in shown}
@@ -248,12 +250,12 @@ def _lost(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     return markdown(head, body) if body else ""
 
 
-def _claims(results: Results) -> str:
+def _claims(results: Results, folder: Path) -> str:
     parts = ["## The three claims\n", CLAIMS]
     parts += ["### Does the temporal term help under noise on the frames?\n", _temporal(results)]
     parts += ["### Does text-driven gated fusion beat concatenation?\n", _fusion(results)]
     parts += [
-        "### Does teacher and student beat plain modality dropout?\n", _distillation(results),
+        "### Does teacher and student beat plain modality dropout?\n", _distillation(results, folder),
     ]  # fmt: skip
     return "\n".join(parts)
 
@@ -302,7 +304,7 @@ def _fusion(results: Results) -> str:
     return f"{markdown(head, body)}\n{made_by('fusion')}"
 
 
-def _distillation(results: Results) -> str:
+def _distillation(results: Results, folder: Path) -> str:
     rows = results.rows(of("distillation"))
     head = ["model", "data", "judged by", "MAE distilled", "MAE dropout", "distilled - dropout",
             "n", "the teacher makes it"]  # fmt: skip
@@ -319,7 +321,18 @@ def _distillation(results: Results) -> str:
                 apart = difference(new, old, "mae", protocol, None)
                 pair = (cells(row.mean_over(protocol), ("mae",))[0] for row in (new, old))
                 body.append([named(new.one), data, protocol, *pair, *_told(apart, "mae")])
-    return f"{markdown(head, body)}\n{made_by('distillation')}"
+    shown = {
+        data: own
+        for data in dict.fromkeys(row.one.data for row in rows)
+        if (own := [row for row in rows if row.one.data == data and row.one.results.get("B")])
+    }
+    if not shown:
+        return ""
+    results_plots.missing_rates(
+        shown, dict.fromkeys(shown, "mae"), folder / "missing-rates-trained.svg"
+    )
+    picture = "![MAE over the share of lost steps, trained with losses](missing-rates-trained.svg)"
+    return f"{markdown(head, body)}\n{picture}\n\n{made_by('distillation')}"
 
 
 def _ablations(results: Results, folder: Path) -> str:
@@ -356,7 +369,7 @@ def _ablations(results: Results, folder: Path) -> str:
     parts.append(markdown(head, body))
     if plotted:
         results_plots.differences(
-            plotted, "MAE against the whole model (right: worse)", folder / "ablations.svg"
+            plotted, "MAE less the whole model's (right: worse)", folder / "ablations.svg"
         )
         parts.append(
             "![What each change does to the MAE](ablations.svg)\n\nBars are 95 % intervals.\n"

@@ -16,17 +16,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, with a marker each, so that neither alone has to tell them apart.
+COLUMNS: Final = 3
 STYLES: Final[Sequence[tuple[str, str]]] = (
     ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#000000", "x"),
-    ("#E69F00", "v"), ("#56B4E9", "P"), ("#8C6D1F", "*"), ("#7F7F7F", "<"), ("#B2182B", ">"),
+    ("#E69F00", "v"), ("#56B4E9", "P"), ("#8C6D1F", "*"), ("#B2182B", ">"), ("#5E3C99", "h"),
+    ("#7F7F7F", ""),
 )  # fmt: skip
-FIXED: Final = {"RTIL": 0, "SATI": 1, "SVR": 2, "MITR-DNet": 3, "ridge": 4, "constant": 8}
+NAMES: Final = (
+    "RTIL", "SATI", "SVR", "MITR-DNet", "ridge", "LF_DNN (MMSA)", "LMF (MMSA)", "TFN (MMSA)",
+    "MFN (MMSA)", "MulT (MMSA)", "constant",
+)  # fmt: skip
+LOSING: Final = {
+    "RTIL, masked": 0, "RTIL, distilled": 1, "MITR-DNet, masked": 2, "MITR-DNet, distilled": 3,
+}  # fmt: skip
 
 
-def style(name: str, place: int) -> dict[str, object]:
-    """The same look for the same model in every plot."""
-    colour, marker = STYLES[FIXED.get(name, 5 + place % 5)]
-    return {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.3, "label": name}
+def style(name: str) -> dict[str, object]:
+    """The same look for the same model in every plot; only ours have whole lines."""
+    place = LOSING.get(name, NAMES.index(name) if name in NAMES else len(NAMES) - 1)
+    colour, marker = STYLES[place]
+    line = "-" if place < NAMES.index("ridge") else ":" if name == "constant" else "--"
+    return {
+        "color": colour, "marker": marker, "linestyle": line, "markersize": 4.5, "linewidth": 1.3,
+        "label": name,
+    }  # fmt: skip
 
 
 def missing_rates(
@@ -35,7 +48,7 @@ def missing_rates(
     """A panel for each data set: the metric over the share of lost steps, every model side by side."""
     figure, axes = _panels(len(rows))
     for axis, (data, own) in zip(axes, rows.items(), strict=True):
-        for place, row in enumerate(own):
+        for row in own:
             rates = sorted(row.one.results.get("B", {}), key=float)
             points = [row.spread("B", rate).get(metrics[data]) for rate in rates]
             there = [(float(rate), p) for rate, p in zip(rates, points, strict=True) if p]
@@ -43,9 +56,10 @@ def missing_rates(
                 axis.errorbar(
                     [rate for rate, _ in there], [p.mean for _, p in there],
                     [p.deviation for _, p in there], capsize=2, elinewidth=0.6,
-                    **style(_label(row), place),
+                    **style(_label(row)),
                 )  # fmt: skip
-        axis.set(title=data, xlabel="share of steps lost (protocol B)", ylabel=metrics[data])
+        title = metrics[data]
+        axis.set(title=data, xlabel="share of steps lost (protocol B)", ylabel=title.upper())
     _save(figure, axes, path)
 
 
@@ -53,14 +67,14 @@ def learning_curves(rows: Mapping[str, Sequence[Row]], path: Path) -> None:
     """A panel for each experiment: loss on validation by epoch, mean of the seeds that still train."""
     figure, axes = _panels(len(rows))
     for axis, (title, own) in zip(axes, rows.items(), strict=True):
-        for place, row in enumerate(own):
+        for row in own:
             curves = [run.curve for run in row.runs if run.curve]
             longest = max((len(curve) for curve in curves), default=0)
             points = [
                 fmean(curve[epoch][1] for curve in curves if epoch < len(curve))
                 for epoch in range(longest)
             ]
-            axis.plot(range(1, longest + 1), points, **style(_label(row), place))
+            axis.plot(range(1, longest + 1), points, **style(_label(row)))
         axis.set(title=title, xlabel="epoch", ylabel="loss on validation")
     _save(figure, axes, path)
 
@@ -84,7 +98,8 @@ def differences(
 
 
 def _label(row: Row) -> str:
-    return named(row.one)
+    run = row.one
+    return f"{named(run)}, {run.scheme}" if run.scheme in ("masked", "distilled") else named(run)
 
 
 def _panels(count: int, height: float = 3.2) -> tuple[Figure, Sequence[Axes]]:
@@ -97,10 +112,14 @@ def _panels(count: int, height: float = 3.2) -> tuple[Figure, Sequence[Axes]]:
         "font.size": 8.5, "svg.fonttype": "none", "svg.hashsalt": "tonality",
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
     }  # fmt: skip
+    columns = min(count, COLUMNS)
+    lines = -(-count // columns)
     figure, axes = pyplot.subplots(
-        1, count, figsize=(3.7 * count, height), layout="constrained", squeeze=False
+        lines, columns, figsize=(3.7 * columns, height * lines), layout="constrained", squeeze=False
     )
-    return figure, list(axes[0])
+    for spare in axes.flat[count:]:
+        spare.set_visible(False)
+    return figure, list(axes.flat[:count])
 
 
 def _save(figure: Figure, axes: Sequence[Axes], path: Path, legend: bool = True) -> None:
@@ -113,7 +132,7 @@ def _save(figure: Figure, axes: Sequence[Axes], path: Path, legend: bool = True)
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
         }
         figure.legend(
-            shown.values(), shown.keys(), loc="outside lower center", ncols=min(8, len(shown)),
+            shown.values(), shown.keys(), loc="outside lower center", ncols=min(6, len(shown)),
             frameon=False,
         )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
