@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -154,7 +155,7 @@ def _text_only(results: Results) -> str:
 
 
 def _mosi(results: Results) -> str:
-    groups = ("mosi-words", "mosi-context", "mosi", "faithful", "peers")
+    groups = ("mosi-words", "mosi-single", "mosi-context", "mosi", "faithful", "peers")
     parts = ["## CMU-MOSI, utterance sequences, split by bc-LSTM's videos\n", MOSI_WARNING]
     for letters, title in (
         ("TAV", "Text, audio and vision"), ("TA", "Text and audio"), ("T", "Text"),
@@ -168,7 +169,10 @@ def _mosi(results: Results) -> str:
             parts += [f"### {title}\n", _table(_by_source(rows), REGRESSION, _extra(rows))]
     parts.append(_beaten(results))
     parts.append(
-        "\n".join(made_by(name) for name in ("mosi-words", "mosi-context", "mosi", "faithful"))
+        "\n".join(
+            made_by(name)
+            for name in ("mosi-words", "mosi-single", "mosi-context", "mosi", "faithful")
+        )
     )
     return "\n".join(parts)
 
@@ -278,7 +282,14 @@ def _temporal(results: Results) -> str:
             apart = difference(new, old, "mae", "noise", level)
             pair = (cells(row.spread("noise", level), ("mae",))[0] for row in (new, old))
             body.append([data, level, *pair, *_told(apart, "mae")])
-    return f"{markdown(head, body)}\n{made_by('temporal')}"
+    return "\n".join((markdown(head, body), _summed(body), made_by("temporal")))
+
+
+def _summed(body: Sequence[Sequence[str]]) -> str:
+    """How the comparisons of a table came out; the verdict is the last column."""
+    found = Counter(row[-1] for row in body)
+    told = ", ".join(f"{verdict} in {count}" for verdict, count in found.most_common())
+    return f"**Answer**: of {len(body)} comparisons, {told}.\n" if body else ""
 
 
 def _told(apart: Difference, metric: str) -> list[str]:
@@ -301,7 +312,7 @@ def _fusion(results: Results) -> str:
                 apart = difference(new, old, metric, "complete", "")
                 pair = (cells(row.spread(), (metric,))[0] for row in (new, old))
                 body.append([named(new.one), data, metric, *pair, *_told(apart, metric)])
-    return f"{markdown(head, body)}\n{made_by('fusion')}"
+    return "\n".join((markdown(head, body), _summed(body), made_by("fusion")))
 
 
 def _distillation(results: Results, folder: Path) -> str:
@@ -332,7 +343,7 @@ def _distillation(results: Results, folder: Path) -> str:
         shown, dict.fromkeys(shown, "mae"), folder / "missing-rates-trained.svg"
     )
     picture = "![MAE over the share of lost steps, trained with losses](missing-rates-trained.svg)"
-    return f"{markdown(head, body)}\n{picture}\n\n{made_by('distillation')}"
+    return "\n".join((markdown(head, body), _summed(body), f"{picture}\n", made_by("distillation")))
 
 
 def _ablations(results: Results, folder: Path) -> str:

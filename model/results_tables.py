@@ -86,9 +86,9 @@ class Difference:
 
     def verdict(self, metric: str) -> str:
         """Whether the new one is better, worse, or neither by what was measured."""
-        if not self.n:
-            return "not measured"
-        if self.half == math.inf or abs(self.mean) <= self.half:
+        if self.n < 2:
+            return "one seed only" if self.n else "not measured"
+        if abs(self.mean) <= self.half:
             return "no difference shown"
         lower_is_better = metric == "mae"
         return "better" if (self.mean < 0) == lower_is_better else "worse"
@@ -96,7 +96,9 @@ class Difference:
     def told(self, metric: str) -> str:
         """``-0.012 ± 0.008``."""
         digits = 3 if metric in FINE else 1
-        return f"{self.mean:+.{digits}f} ± {self.deviation:.{digits}f}" if self.n else "–"
+        if self.n < 2:
+            return f"{self.mean:+.{digits}f}" if self.n else "–"
+        return f"{self.mean:+.{digits}f} ± {self.deviation:.{digits}f}"
 
 
 def difference(new: Row, old: Row, metric: str, protocol: str, condition: str | None) -> Difference:

@@ -316,7 +316,7 @@ def test_differences_are_paired_by_seed_and_judged_by_students_t() -> None:
     assert apart.verdict("mae") == "better"
     assert apart.verdict("r") == "worse"
     assert Difference(-0.1, 0.2, 5).verdict("mae") == "no difference shown"
-    assert Difference(-0.1, 0.0, 1).verdict("mae") == "no difference shown"
+    assert Difference(-0.1, 0.0, 1).verdict("mae") == "one seed only"
     assert Difference(0.0, 0.0, 0).verdict("mae") == "not measured"
 
 
