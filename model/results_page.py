@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Final
 
 from model import results_plots
@@ -90,33 +89,46 @@ def _table(rows: Sequence[Row], metrics: Sequence[str], extra: Sequence[str] = (
     for row in rows:
         told = {"text": _source(row.one), "utterances": _around(row.one.data)}
         found = cells(row.spread(), metrics)
-        if learned_nothing(row, rows):
+        idle = idle_seeds(row, rows)
+        if idle == len(row.runs):
             found = ["learned nothing", *["–"] * (len(metrics) - 1)]
         body.append(
             [
                 named(row.one), *(told[name] for name in extra), *found,
-                str(len(row.runs)), size(row.one), seconds(row),
+                _count(row, idle), size(row.one), seconds(row),
             ]
         )  # fmt: skip
     return markdown(head, body)
 
 
-def learned_nothing(row: Row, rows: Sequence[Row]) -> bool:
-    """Whether validation was on average no better than what a constant gives there.
+def _count(row: Row, idle: int) -> str:
+    n = len(row.runs)
+    return f"{n}, of which {idle} learned nothing" if 0 < idle < n else str(n)
 
-    The constant's row among ``rows`` says so, or the records of the row themselves.
+
+def learned_nothing(row: Row, rows: Sequence[Row]) -> bool:
+    """Whether no seed of a row learned anything, see :func:`idle_seeds`."""
+    return idle_seeds(row, rows) == len(row.runs)
+
+
+def idle_seeds(row: Row, rows: Sequence[Row]) -> int:
+    """How many seeds were no better on validation than the constant that is best there.
+
+    The constant's row among ``rows`` knows what that gives, or the records of the row themselves.
     """
     if row.one.model in ("constant", "ridge"):
-        return False
+        return 0
     same = (own for own in rows if own.one.model == "constant" and own.one.data == row.one.data)
     known = next((own.one.valid for own in same), {})
+    return sum(_idle(run.valid, known) for run in row.runs)
+
+
+def _idle(valid: Mapping[str, float], known: Mapping[str, float]) -> bool:
     for metric, sign in (("mae", 1.0), ("acc", -1.0)):
-        own = [run.valid.get(f"valid_{metric}", run.valid.get(metric)) for run in row.runs]
-        name = f"constant_{metric}"
-        idle = row.one.valid.get(name, known.get(name))
-        measured = [value for value in own if value is not None]
-        if measured and idle is not None:
-            return sign * fmean(measured) >= sign * idle
+        own = valid.get(f"valid_{metric}", valid.get(metric))
+        least = valid.get(f"constant_{metric}", known.get(f"constant_{metric}"))
+        if own is not None and least is not None:
+            return sign * own >= sign * least
     return False
 
 
