@@ -16,11 +16,10 @@ from model.research_checkpoint import ResearchCheckpoint, ResearchManifest
 from model.research_inputs import (
     Inputs,
     LabelScale,
-    encoder_name,
-    encoder_sha256,
     scaled_for,
 )
 from model.splits import TEST, SequenceData
+from model.text_inputs import encoder_name, encoder_sha256
 from model.text_states import TextStates
 from model.text_tunable import TunableText
 from model.training import predict

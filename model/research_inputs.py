@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from features.errors import FeatureError
-from model.network_input import BERT_UNKNOWN, labels_of, network_input, text_tokens, tokenised
+from model.network_input import labels_of, network_input, text_tokens
 from model.presets import TrainingPlan
 from model.protocols import SEEDS_A, Condition, Damage, training_b
 from model.scaling import scaled
@@ -21,6 +21,7 @@ from model.splits import MODALITIES, Moments, SequenceData, Split
 from model.streams import Text
 from model.text import Tokens
 from model.text_cache import cut, remembered
+from model.text_inputs import encoder_name, encoder_sha256, one_text, with_tokens
 from model.text_states import TextStates
 from model.text_tunable import TunableText
 from model.views import SequenceBatch, Tensors, Widths, three
@@ -52,7 +53,10 @@ class Seen:
         words, valid = self.batch.values[0], self.batch.valid[0]
         lower = words.float() if words.is_floating_point() else words
         states = self.encoder.upper(lower, valid).masked_fill(~valid.unsqueeze(-1), 0.0)
-        values = three((states, *self.batch.values[1:]))
+        others = (
+            own.float() for own in self.batch.values[1:]
+        )  # what is absent had the text's type
+        values = three((states, *others))
         return Seen(SequenceBatch(values, self.batch.valid), self.known)
 
     def trimmed(self) -> Seen:
@@ -161,7 +165,7 @@ class Inputs:
         cache: Path | None = None,
         bf16: bool = False,
     ) -> None:
-        self.data = one_text(data) if encoder is None else _with_tokens(data, encoder)
+        self.data = one_text(data) if encoder is None else with_tokens(data, encoder)
         self.encoder = encoder
         learns = isinstance(encoder, TunableText) and bool(encoder.learning())
         self.tuned = encoder if isinstance(encoder, TunableText) and learns else None
@@ -227,18 +231,6 @@ class Inputs:
         return states
 
 
-def encoder_name(encoder: TextStates | None) -> str:
-    """What a user calls the encoder; empty where there is none."""
-    if encoder is None:
-        return ""
-    return encoder.name if isinstance(encoder, TunableText) else "gte-small"
-
-
-def encoder_sha256(encoder: TextStates | None) -> str:
-    """Of its weights before any tuning; empty for the frozen gte-small, whose files are verified."""
-    return encoder.sha256 if isinstance(encoder, TunableText) else ""
-
-
 def _device_of(encoder: object) -> torch.device:
     if isinstance(encoder, torch.nn.Module):
         return next(encoder.parameters()).device
@@ -248,50 +240,6 @@ def _device_of(encoder: object) -> torch.device:
 def blocks(rows: Tensor, size: int) -> list[Tensor]:
     """Rows in pieces of ``size``; the last one may be smaller."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _with_tokens(data: SequenceData, encoder: TextStates) -> SequenceData:
-    """Words as tokens and in no other form, so that a lost word is lost in the only one there is."""
-    splits = {}
-    for name, split in data.splits.items():
-        if split.text is not None:
-            told = _tokens_for(split, encoder, data.name)
-            split = replace(told, text=replace(_text(told), features=None))
-        splits[name] = split
-    return replace(data, splits=splits)
-
-
-def _tokens_for(split: Split, encoder: TextStates, name: str) -> Split:
-    """The file's own ids, which are BERT's, where the encoder knows them; else its words' tokens."""
-    own = _text(split)
-    bert = not isinstance(encoder, TunableText) or encoder.knows_bert_ids
-    if own.tokens is not None and bert:
-        return split
-    if own.raw is None:
-        raise FeatureError(
-            f"{name} has the ids of bert-base-uncased and no words; "
-            f"{encoder_name(encoder)} does not know these ids"
-        )
-    unknown = encoder.unknown if isinstance(encoder, TunableText) else BERT_UNKNOWN
-    return tokenised(split, encoder, unknown)
-
-
-def one_text(data: SequenceData) -> SequenceData:
-    """Without the ids of words whose features have other steps: one mask cannot be of both."""
-    splits = {}
-    for name, split in data.splits.items():
-        splits[name] = split
-        own = split.text
-        if own is None or own.tokens is None or own.features is None:
-            continue
-        if own.tokens.ids.shape != own.features.valid.shape:
-            splits[name] = replace(split, text=replace(own, tokens=None))
-    return replace(data, splits=splits)
-
-
-def _text(split: Split) -> Text:
-    assert split.text is not None
-    return split.text
 
 
 def damage(split: Split, plan: TrainingPlan, seed: int, draw: int) -> Damage:

@@ -18,13 +18,12 @@ from model.presets import TrainingPlan
 from model.research_checkpoint import ResearchCheckpoint, ResearchManifest
 from model.research_inputs import (
     Inputs,
-    encoder_name,
-    encoder_sha256,
     fingerprint,
     scaled_for,
     wants_encoder,
 )
 from model.splits import TEST, SequenceData
+from model.text_inputs import encoder_name, encoder_sha256
 from model.text_mean import TextMeanConfig
 from model.text_states import TextStates
 from model.training import Trained, Trainer

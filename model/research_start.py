@@ -9,7 +9,8 @@ import msgspec
 from features.errors import CheckpointError
 from model.presets import NetworkConfig, TrainingPlan
 from model.research_checkpoint import ResearchCheckpoint, ResearchManifest
-from model.research_inputs import Inputs, encoder_name, encoder_sha256
+from model.research_inputs import Inputs
+from model.text_inputs import encoder_name, encoder_sha256
 from model.weight_files import MANIFEST
 
 
