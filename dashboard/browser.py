@@ -78,7 +78,13 @@ def source(server: Server, prefix: str) -> str | None:
     """The words of ``CaptureConfig.source`` once this browser is connected."""
     mine = _mine()
     context = st.session_state.get(KEY)
-    if mine is not None and mine.member is None and mine.relay.alive and context.state.playing:
+    if (
+        mine is not None
+        and mine.member is None
+        and mine.relay.alive
+        and context
+        and context.state.playing
+    ):
         st.caption(CONNECTED)
         return "browser"
     st.caption(CONNECT)

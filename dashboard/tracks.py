@@ -102,7 +102,8 @@ class _WholeVisit(SessionShutdownObserver):
 
 def outlive_pages() -> None:
     """Let connections go on while another page is shown: what opens them stands beside every page."""
-    webrtc.SessionShutdownObserver = _WholeVisit  # type: ignore[misc]
+    # There is no setting for this; the versions of the library are bounded.
+    vars(webrtc)["SessionShutdownObserver"] = _WholeVisit
 
 
 class PictureMessages:

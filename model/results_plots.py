@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from model.results_condensed import Row
 from model.results_tables import Difference, named
@@ -31,7 +31,7 @@ LOSING: Final = {
 }  # fmt: skip
 
 
-def style(name: str) -> dict[str, object]:
+def style(name: str) -> dict[str, Any]:
     """The same look for the same model in every plot; only ours have whole lines."""
     place = LOSING.get(name, NAMES.index(name) if name in NAMES else len(NAMES) - 1)
     colour, marker = STYLES[place]

@@ -48,6 +48,8 @@ def embedded(name: str, folder: Path) -> TunableText:
     except (KeyError, OSError, RuntimeError, SafetensorError) as error:
         raise AssetError(f"{folder}: not the weights of {name} ({error})") from error
     unknown, padding = tokenizer.token_to_id("[UNK]"), tokenizer.token_to_id("[PAD]")
+    if unknown is None or padding is None:
+        raise AssetError(f"{folder}: not the files of {name} (its tokenizer has no [UNK] or [PAD])")
     return TunableText(name, model, tokenizer, unknown, padding, True, add_lora)
 
 
