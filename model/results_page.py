@@ -174,7 +174,7 @@ def _mosi(results: Results) -> str:
         ("A", "Audio"), ("V", "Vision"),
     ):  # fmt: skip
         rows = results.rows(
-            lambda run, letters=letters: run.group in groups and run.modalities == letters
+            lambda run: run.group in groups and run.modalities == letters  # noqa: B023 - called at once
             and run.data.startswith("mosi-utterances")
         )  # fmt: skip
         if rows:
@@ -229,7 +229,7 @@ def _sequences(results: Results, folder: Path) -> str:
     parts = ["## ICT-MMMO, POM and YouTube, audio and vision\n", SEQUENCES_NOTE]
     curves: dict[str, list[Row]] = {}
     for data in SEQUENCES:
-        rows = placed(results.rows(lambda run, d=data: run.group in groups and run.data == d))
+        rows = placed(results.rows(lambda run: run.group in groups and run.data == data))  # noqa: B023 - called at once
         if not rows:
             continue
         metrics = ("acc", "f1") if data == "youtube" else ("mae", "r", "acc2_has0", "acc7")
@@ -284,7 +284,9 @@ def _pair(rows: Sequence[Row], **wished: object) -> Row | None:
 
 def _temporal(results: Results) -> str:
     rows = results.rows(of("temporal"))
-    head = ["SVR on", "noise", "MAE with", "MAE without", "with - without", "n", "the term is"]
+    constants = results.rows(of("sequences", model="constant"))
+    head = ["SVR on", "noise", "MAE with", "MAE without", "learned nothing (with, without)",
+            "with - without", "n", "the term is"]  # fmt: skip
     body = []
     for data in dict.fromkeys(row.one.data for row in rows):
         new, old = (_pair(rows, data=data, without=part) for part in ("", "temporal"))
@@ -293,7 +295,8 @@ def _temporal(results: Results) -> str:
         for level in sorted(new.one.results.get("noise", {}), key=float):
             apart = difference(new, old, "mae", "noise", level)
             pair = (cells(row.spread("noise", level), ("mae",))[0] for row in (new, old))
-            body.append([data, level, *pair, *_told(apart, "mae")])
+            idle = ", ".join(str(idle_seeds(row, constants)) for row in (new, old))
+            body.append([data, level, *pair, idle, *_told(apart, "mae")])
     return "\n".join((markdown(head, body), _summed(body), made_by("temporal")))
 
 
