@@ -346,11 +346,15 @@ def test_every_experiment_has_a_plan_and_the_parts_are_all_ablated() -> None:
     every = [own for group in GROUPS.values() for own in group]
     plans = [own.plan() for own in every if not own.baseline]
     assert len({own.key for own in every if not own.baseline}) <= len(plans)
+    alone = {
+        own.model: own.key for own in GROUPS["mosi-words"] if own.modalities == experiments.ALL
+    }
+    assert alone["svr"] == alone["sati"] != alone["rtil"]  # the same network on a single step
     left_out = {own.leave_out for own in GROUPS["ablations"]}
     assert left_out >= set(ABLATIONS)
     assert {own.model for own in GROUPS["sequences"]} >= {"rtil", "sati", "svr", "mitr"}
     queue = ordered(every, 5)
-    networks = [(own.key, own.group, seed) for own, seed in queue if not own.baseline]
+    networks = [(own.model, own.key, own.group, seed) for own, seed in queue if not own.baseline]
     assert len(set(networks)) == 5 * len(plans)
 
 
