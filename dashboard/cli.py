@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dashboard import models_cli, overlay_cli, participants_cli, research_cli, score_cli
+from dashboard import live_cli, models_cli, overlay_cli, participants_cli, research_cli, score_cli
 from dashboard.options import (
     Device,
     Fps,
@@ -43,6 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_cli.app, name="models")
+app.add_typer(live_cli.app, name="corpora")
 app.add_typer(participants_cli.app, name="participants")
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dashboard import models_cli
+from dashboard import live_cli, models_cli
 
 if TYPE_CHECKING:
     from model.evaluation import Evaluation, SeedsEvaluation
@@ -284,7 +284,8 @@ def _print_results(title: str, found: Sequence[ResearchCheckpoint]) -> None:
 
 def evaluate(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint's folder, or that of a training with its seeds.")
+        Path,
+        typer.Argument(help="A checkpoint's folder, that of a training with its seeds, or 'live'."),
     ],
     data: Data,
     name: Name = None,
@@ -296,14 +297,24 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
     device: Device = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the arithmetic.")] = 1,
+    cache: Annotated[
+        Path, typer.Option(help="Of 'live': where the corpora's features are kept.")
+    ] = live_cli.CACHE,
+    folds: Annotated[
+        bool, typer.Option("--folds", help="Of 'live': train and judge the left-out actors again.")
+    ] = False,
 ) -> None:
-    """Judge a research model under a protocol of missing data.
+    """Judge a research model under a protocol of missing data, or the live checkpoint.
 
     A and B lose single steps at rates up to all and to 90 %; C loses whole modalities.
 
-    Examples:  tonality evaluate runs/svr/seed-0 --data aligned_50.pkl --protocol C    tonality evaluate runs/svr --data aligned_50.pkl --protocol B --json
+    Examples:  tonality evaluate runs/svr/seed-0 --data aligned_50.pkl --protocol C    tonality evaluate runs/svr --data aligned_50.pkl --protocol B --json    tonality evaluate live --data corpora
     """
     import msgspec
+
+    if str(checkpoint) == live_cli.LIVE:
+        live_cli.evaluate_live(data, cache, folds, as_json, threads)
+        return
 
     from model.evaluation import over_evaluations
 

@@ -20,6 +20,18 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
 
+def join_steps(values: Tensor, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Means of ``count`` neighbouring valid steps each: ``(B, T, D), (B, T)`` to a ``count``-th of T.
+
+    A last group that is not full is made up with masked steps.
+    """
+    missing = -values.shape[1] % count
+    values, mask = F.pad(values, (0, 0, 0, missing)), F.pad(mask, (0, missing))
+    grouped, known = values.unflatten(1, (-1, count)), mask.unflatten(1, (-1, count))
+    weight = known.unsqueeze(-1).to(values.dtype)
+    return (grouped * weight).sum(2) / weight.sum(2).clamp(min=1.0), known.any(2)
+
+
 def sinusoids(steps: int, width: int) -> Tensor:
     """Sine and cosine position code, ``(steps, width)``; an odd width ends on a sine."""
     position = torch.arange(steps, dtype=torch.float32).unsqueeze(1)

@@ -8,6 +8,7 @@ What is in the cache already is not made again, so a killed build goes on where 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -40,9 +41,16 @@ def build(
     threads: Annotated[int, typer.Option(help="Threads of the recogniser.")] = 1,
 ) -> None:
     """Extract voice and face features of RAVDESS, EMO-DB and FER2013."""
+    build_missing(data, cache, threads, part or PARTS)
+
+
+def build_missing(
+    data: Path, cache: Path = DEFAULT_CACHE, threads: int = 1, parts: Sequence[str] = PARTS
+) -> None:
+    """Extract what is not in the cache yet, with progress bars."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        for name in part or PARTS:
+        for name in parts:
             _build(name, data, cache, threads, progress)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from features.messages import Statistics
 from features.spec import FACE, LIVE, STATES, VOICE
 from model.corpora_text import TRAIN
+from model.emotions import targets_of
 from model.inputs import VOICE_WIDTH, Batch, Prior, Sample, collate
 from model.live_faces import FaceMaker
 from model.live_samples import no_stream
@@ -21,17 +23,21 @@ NONE: Final = -1  # the row of a modality that is missing
 CLASS_EDGES: Final = (-0.5, 0.5)  # between negative, neutral and positive labels
 # How often negative, neutral and positive are drawn, by modality. Faces and voices are mostly at rest
 # while people talk; learned from equal parts, every face that does not smile would be half an angry
-# one, and every lively voice too.
-CLASS_SHARES: Final = ((1.0, 1.0, 1.0), (0.6, 1.8, 0.8), (0.6, 1.8, 0.7))
+# one, and every lively voice too. What is read of emotions is weighed back (`read_weights`).
+CLASS_SHARES: Final = ((1.0, 1.0, 1.0), (0.8, 1.4, 0.8), (0.35, 1.8, 0.8))
+SPOKEN_SHARE: Final = 0.5  # of real pairs of voice and face, those that come with their words
+NEUTRAL_SPOKEN: Final = "neutral sentences"  # split of texts that real clips say whatever is felt
 
 
 @dataclass(frozen=True, slots=True)
 class TextBank:
-    """Token states ``(tokens, 384) float16`` of texts, with labels ``(n,)`` and splits ``(n,)``."""
+    """Token states ``(tokens, 384) float16`` of texts, with labels ``(n,)``, splits ``(n,)`` and
+    ``targets (n, 8)`` (see :mod:`model.emotions`)."""
 
     states: list[np.ndarray]
     label: np.ndarray
     split: np.ndarray
+    targets: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class FaceBank:
     own: list[Statistics | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Banks:
     """Everything a batch is made of."""
 
@@ -81,6 +87,22 @@ class Banks:
     def splits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Splits in the order of ``MODALITIES``."""
         return self.text.split, self.voice.split, self.face.split
+
+    @cached_property
+    def targets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Emotions ``(n, 8) bool`` that would do, in the order of ``MODALITIES``."""
+        voice, face = (targets_of(own.emotion) for own in (self.voice, self.face))
+        return self.text.targets, voice, face
+
+    def weights_of(self, rows: np.ndarray) -> np.ndarray:
+        """``rows (B, 3)`` to ``(B, 3)``: how much the emotions of each count; see :func:`read_weights`."""
+        labels = self.labels_of(rows)
+        return np.stack([read_weights(labels[:, m], m) for m in range(labels.shape[1])], 1)
+
+    def targets_of(self, rows: np.ndarray) -> np.ndarray:
+        """``rows (B, 3)`` to ``(B, 3, 8) bool``; all true where a modality is missing."""
+        pairs = zip(rows.T, self.targets, strict=True)
+        return np.stack([np.where((r >= 0)[:, None], own[r], True) for r, own in pairs], 1)
 
     def labels_of(self, rows: np.ndarray) -> np.ndarray:
         """``rows (B, 3)`` to labels ``(B, 3)``; 0 where a modality is missing."""
@@ -125,7 +147,7 @@ _NO_VOICE: Final = _no_voice()
 
 
 class Drawing:
-    """Draws rows for training batches: single modalities, pairs of one clip, and synthetic ones.
+    """Draws rows for training batches: single modalities, real clips, and synthetic windows.
 
     Synthetic windows put text, voice and face of different corpora together, of the same valence or
     of another. Negative, neutral and positive labels are drawn in fixed shares.
@@ -136,7 +158,7 @@ class Drawing:
         self._shares = np.cumsum(shares) / sum(shares)
         self._train = [np.flatnonzero(split == TRAIN) for split in banks.splits]
         self._weights = [
-            _weighted(own[rows], shares)
+            np.cumsum(class_weights(own[rows], shares))
             for own, rows, shares in zip(banks.labels, self._train, CLASS_SHARES, strict=True)
         ]
         self._sorted = [
@@ -150,6 +172,7 @@ class Drawing:
             for v, name in zip(self._train[1], own_clips, strict=True)
             if name in clips
         ]
+        self._sentences = np.flatnonzero(banks.text.split == NEUTRAL_SPOKEN)
 
     def rows(self, size: int, chance: np.random.Generator) -> np.ndarray:
         """``(size, 3)`` rows of text, voice and face, ``NONE`` where missing."""
@@ -162,6 +185,8 @@ class Drawing:
             row[kind] = self._one(kind, chance)
         elif kind == 3 and self._pairs:
             row[1], row[2] = self._pairs[chance.integers(len(self._pairs))]
+            if len(self._sentences) and chance.random() < SPOKEN_SHARE:
+                row[0] = int(chance.choice(self._sentences))
         else:
             self._compose(row, kind != 5, chance)
         return row
@@ -190,11 +215,20 @@ class Drawing:
         return int(rows[chance.integers(low, high)])
 
 
-def _weighted(labels: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Cumulated probabilities with which negative, neutral and positive come in ``shares``."""
+def read_weights(labels: np.ndarray, m: int) -> np.ndarray:
+    """How much the emotions of rows with ``labels (n,)`` of modality ``m`` count, so that negative,
+    neutral and positive count alike however often they are drawn."""
+    shares = np.array(CLASS_SHARES[m])
+    kinds = np.digitize(labels, CLASS_EDGES)
+    weights: np.ndarray = (1.0 / shares)[kinds].astype(np.float32)
+    return weights
+
+
+def class_weights(labels: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Probabilities ``(n,)`` with which negative, neutral and positive come in ``shares``."""
     kinds = np.digitize(labels, CLASS_EDGES)
     weights = np.ones(len(labels))
     for kind in np.unique(kinds):
         weights[kinds == kind] = shares[kind] / (kinds == kind).sum()
-    cumulated: np.ndarray = np.cumsum(weights / weights.sum())
-    return cumulated
+    weighed: np.ndarray = weights / weights.sum()
+    return weighed

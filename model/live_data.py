@@ -24,8 +24,9 @@ from features.spec import BLENDSHAPES, FACE, STATES, VOICE
 from model.corpora_face import FER_FILE, FaceTable, load_fer, load_videos, speaking_faces
 from model.corpora_text import TEXT_FILES, TRAIN, VALID, CorpusError
 from model.corpora_voice import RAVDESS_FILE, VoiceClip, feature_path, load_voice, ravdess
+from model.emotions import targets_of_sides
 from model.inputs import Prior
-from model.live_banks import Banks, FaceBank, TextBank, VoiceBank
+from model.live_banks import NEUTRAL_SPOKEN, Banks, FaceBank, TextBank, VoiceBank
 from model.live_faces import FaceMaker, speaker_statistics, speech_motion
 from model.live_samples import (
     ClipVoice,
@@ -41,6 +42,8 @@ from model.tuning_plan import Protocol, read_texts
 
 logger = logging.getLogger(__name__)
 
+SENTENCES: Final = ("kids are talking by the door", "dogs are sitting by the door")  # RAVDESS
+NEUTRAL_SIDE: Final = 1
 CLIP_S: Final = 3.7  # mean length of a clip whose action units are known as a mean only
 TRAIN_VIDEO: Final = "01-01-01-01-01-01-01"  # the neutral speaker who is trained on; others judge
 VIDEO_REPEATS: Final = 15  # its few frames against thousands of pictures
@@ -53,14 +56,16 @@ class DataPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         seed: of all that is random.
         variants: windows made of each training clip, each with another past of its speaker.
-        texts: how many texts beside CMU-MOSI.
+        texts: how many texts beside CMU-MOSI that are labelled on a scale.
+        chats: how many that are labelled negative, neutral or positive.
         prior_s: seconds of a participant's own that each stream's prior is worth. Few for the voice:
             microphones and rooms differ more than people.
     """
 
     seed: int = 0
     variants: int = 6
-    texts: int = 8000
+    texts: int = 2500
+    chats: int = 4500
     prior_s: dict[str, float] = msgspec.field(
         default_factory=lambda: {FACE: 60.0, VOICE: 3.0, STATES: 3.0}
     )
@@ -104,8 +109,10 @@ def windows_of(
     variants: int,
     chance: np.random.Generator,
     past_s: Callable[[np.random.Generator], float] | None = None,
+    all_ends: bool = False,
 ) -> VoiceBank:
-    """Prepared windows: ``variants`` random ones of training clips, the fullest of each other."""
+    """Prepared windows: ``variants`` random ones of training clips, the fullest of each other, or all
+    that hold enough speech."""
     # prepare asks for all three; the face has no say here
     every = {**priors, FACE: _unit_prior(len(BLENDSHAPES) + 6)}
     made = []
@@ -115,7 +122,11 @@ def windows_of(
             for i, c in enumerate(clips)
             if c.speaker == clip.speaker and c.corpus == clip.corpus and i != index
         ]
-        for window in _chosen(voices[index], clip.split == TRAIN, variants, chance):
+        if all_ends:
+            windows = [w for w in map(voices[index].window, voices[index].ends_s()) if w.voiced]
+        else:
+            windows = _chosen(voices[index], clip.split == TRAIN, variants, chance)
+        for window in windows:
             if past_s is not None:
                 seconds = past_s(chance)
             else:
@@ -198,20 +209,32 @@ def actor_statistics(actors: FaceTable, chance: np.random.Generator) -> list[Sta
     return out
 
 
+@torch.no_grad()
 def text_bank(data: Path, encoder: TextEncoder, lower: Path, plan: DataPlan) -> TextBank:
-    """Token states of CMU-MOSI (whole and cut) and of some of the other corpora."""
-    texts = read_texts(data, Protocol(seed=plan.seed))
-    activations = LowerActivations.compute(
-        encoder, [s.text for s in texts.samples], lower, Protocol().dtype
-    )
+    """Token states of CMU-MOSI (whole and cut), of some of the other corpora, and of what actors say."""
+    texts = read_texts(data, Protocol(comments=plan.chats // 3))
     chance = np.random.default_rng([plan.seed, 5])
-    general = chance.permutation(len(texts.general))[: plan.texts]
-    training = [*(texts.general[i] for i in general.tolist()), *texts.mosi]
+    sides = texts.sides.numpy()
+    order = chance.permutation(np.array(texts.general))
+    classed = order[sides[order] >= 0][: plan.chats]
+    scaled = order[sides[order] < 0][: plan.texts]
+    training = [*scaled.tolist(), *classed.tolist(), *texts.mosi]
     chosen = [*training, *texts.valid]
+    activations = LowerActivations.compute(
+        encoder, [texts.samples[i].text for i in chosen], lower, Protocol().dtype
+    )
+    states = upper_states(encoder, activations, range(len(chosen)))
+    spoken = [encoder.tokenize([sentence]) for sentence in SENTENCES]
+    states += [encoder(t.ids, t.mask)[0].half().numpy() for t in spoken]
     split = [TRAIN] * len(training) + [VALID] * len(texts.valid)
-    states = upper_states(encoder, activations, chosen)
-    label = np.array([texts.samples[i].label for i in chosen], np.float32)
-    return TextBank(states, label, np.array(split))
+    targets = np.concatenate([sides[chosen], np.full(len(spoken), NEUTRAL_SIDE)])
+    label = [texts.samples[i].label for i in chosen] + [0.0] * len(spoken)
+    return TextBank(
+        states,
+        np.array(label, np.float32),
+        np.array(split + [NEUTRAL_SPOKEN] * len(spoken)),
+        targets_of_sides(targets),
+    )
 
 
 @torch.no_grad()
@@ -228,6 +251,12 @@ def upper_states(
         for row, place in enumerate(places):
             out[place] = states[row][mask[row].numpy()].copy()
     return out
+
+
+def load_head(tuned: Path) -> dict[str, Tensor]:
+    """The tuned encoder's linear heads, ``score.`` and ``sides.``; nothing where it is not tuned."""
+    path = tuned / "text_head.safetensors"
+    return load_file(path) if path.is_file() else {}
 
 
 def load_encoder(folder: Path, tuned: Path) -> tuple[TextEncoder, dict[str, Tensor]]:

@@ -19,12 +19,12 @@ AVERAGE: Final = 0.99  # of the average that stays at each update
 
 @dataclass(slots=True)
 class LiveState:
-    """Network, optimiser and the network's moving average after ``epoch`` epochs; the best average.
+    """Network, optimiser and the network's moving average after ``epoch`` epochs.
 
     Single steps make scores of small groups, such as neutral faces, swing; the average does not.
 
-    ``state.safetensors`` and ``best.safetensors`` in ``folder`` are each replaced at once. A state
-    with another ``key`` is not gone on with. Nothing random is kept: chance is drawn anew for every
+    ``state.safetensors`` in ``folder`` is replaced at once. A state with another ``key`` is not gone
+    on with. Nothing random is kept: chance is drawn anew for every
     step from its number.
     """
 
@@ -34,7 +34,6 @@ class LiveState:
     average: RTIL
     optimiser: torch.optim.Optimizer
     epoch: int = 0
-    best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
     def resume(self) -> None:
@@ -50,36 +49,25 @@ class LiveState:
             if kept:
                 self.optimiser.state[parameter] = kept
         stored = json.loads(notes)
-        self.epoch, self.best_epoch = stored["epoch"], stored["best_epoch"]
-        self.history = stored["history"]
+        self.epoch, self.history = stored["epoch"], stored["history"]
 
-    @torch.no_grad()
     def follow(self, step: int) -> None:
         """Let the average follow the network after update ``step``."""
-        share = max(1.0 - AVERAGE, 9.0 / (10.0 + step))
-        own = dict(self.network.named_parameters())
-        for name, value in self.average.named_parameters():
-            value.lerp_(own[name], share)
+        follow(self.average, self.network, step)
 
     def judge(self, measured: dict[str, float]) -> None:
-        """End an epoch with the average's measures; the best is the one with the least ``total``."""
-        least = min((entry["total"] for entry in self.history), default=float("inf"))
+        """End an epoch with the average's measures and keep everything."""
         self.epoch += 1
         self.history.append({"epoch": self.epoch, **measured})
-        if measured["total"] < least:
-            self.best_epoch = self.epoch
-            self._write("best", _weights("average.", self.average))
         tensors = _weights("average.", self.average) | _weights("network.", self.network)
         for index, parameter in enumerate(self._parameters()):
             for name, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{index}.{name}"] = value
         self._write("state", tensors)
 
-    def restore_best(self) -> None:
-        """Put the best average's weights into the network."""
-        tensors, _ = self._read("best")
-        if tensors:
-            self._put(tensors, "average.", self.network)
+    def take_average(self) -> None:
+        """Put the average's weights into the network."""
+        self.network.load_state_dict(self.average.state_dict())
 
     def _put(self, tensors: dict[str, Tensor], prefix: str, network: RTIL) -> None:
         own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -90,7 +78,7 @@ class LiveState:
 
     def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        notes = {"epoch": self.epoch, "best_epoch": self.best_epoch, "history": self.history}
+        notes = {"epoch": self.epoch, "history": self.history}
         part = self.folder / f"{name}.part"
         contiguous = {k: v.contiguous() for k, v in tensors.items()}
         save_file(contiguous, part, metadata={"key": self.key, "notes": json.dumps(notes)})
@@ -106,6 +94,15 @@ class LiveState:
                 return {}, ""
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
         return tensors, metadata["notes"]
+
+
+@torch.no_grad()
+def follow(average: RTIL, network: RTIL, step: int) -> None:
+    """Move ``average`` towards ``network`` as it is after update ``step``, far at first."""
+    share = max(1.0 - AVERAGE, 9.0 / (10.0 + step))
+    own = dict(network.named_parameters())
+    for name, value in average.named_parameters():
+        value.lerp_(own[name], share)
 
 
 def _weights(prefix: str, network: RTIL) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 Text token states, the voice's two streams and the face are encoded and split into private and
 shared codes; text asks voice and face by cross attention, gated by how well the shared codes agree.
-Encoding is done once; fusing the codes for another subset of modalities is cheap.
+Beside that, each modality is read by itself; the score is the readings' mean, each as far as it is
+trusted, and what the fused codes add. Encoding is done once; fusing for another subset is cheap.
 Differences to the published code, all on purpose: padding masks everywhere, positions in the
 encoders, a gate that learns, learned tokens for what is missing, gradient reversal on the shared
 codes only.
@@ -10,6 +11,7 @@ codes only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -26,9 +28,11 @@ from model.blocks import (
     Positions,
     Projection,
     StreamEncoder,
+    join_steps,
     masked_mean,
 )
 from model.inputs import VOICE_WIDTH, Batch
+from model.readings import READING, SCORE, TRUST, Reading, Summary, VoiceSummary
 
 LIMIT: Final = 3.0  # scores lie in -3..3
 MAX_STEPS: Final = 512
@@ -43,6 +47,7 @@ class RTILConfig(msgspec.Struct, frozen=True):
     feedforward: int = 256
     text_width: int = 384
     state_components: int = 64
+    joined_steps: int = 2
     gate: str = "straight-through"
     gate_hidden: int = 32
     gate_factor: int = 2
@@ -50,6 +55,7 @@ class RTILConfig(msgspec.Struct, frozen=True):
     cross_dropout: float = 0.2
     gate_dropout: float = 0.4
     head_dropout: float = 0.3
+    summary_dropout: float = 0.2
     discriminator_dropout: float = 0.6
 
 
@@ -57,13 +63,15 @@ class RTILConfig(msgspec.Struct, frozen=True):
 class Codes:
     """Encoded windows, one tensor per modality in the order of ``MODALITIES``.
 
-    ``features``, ``private`` and ``shared`` are ``(B, T, width)``, ``masks`` ``(B, T) bool``.
+    ``features``, ``private`` and ``shared`` are ``(B, T, width)``, ``masks`` ``(B, T) bool``;
+    ``readings`` are ``(B, 10)``: what each says by itself (see :mod:`model.readings`).
     """
 
     features: tuple[Tensor, ...]
     private: tuple[Tensor, ...]
     shared: tuple[Tensor, ...]
     masks: tuple[Tensor, ...]
+    readings: tuple[Tensor, ...] = ()
 
     def select(self, rows: Tensor) -> Codes:
         """The codes of the given windows, which may repeat."""
@@ -77,6 +85,9 @@ class Fusion:
     score: Tensor
     voice_gate: Tensor
     face_gate: Tensor
+
+
+Encoded = tuple[Tensor, Tensor, Tensor]  # features (B, T, width), mask (B, T), reading (B, 10)
 
 
 class VoiceEmbedding(nn.Module):
@@ -110,19 +121,9 @@ class VoiceEmbedding(nn.Module):
         return joint, batch.voice_mask | known
 
 
-class ScoreHead(nn.Module):
-    """A pooled vector to a score that cannot leave -3..3 and has a gradient everywhere."""
-
-    def __init__(self, inputs: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.Dropout(dropout), nn.ReLU(), nn.Linear(hidden, 1)
-        )
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """``(B, inputs) -> (B,)``."""
-        raw = self.layers(pooled).squeeze(-1)
-        return LIMIT * torch.tanh(raw / LIMIT)
+def bounded(raw: Tensor) -> Tensor:
+    """A score that cannot leave -3..3 and has a gradient everywhere."""
+    return LIMIT * torch.tanh(raw / LIMIT)
 
 
 class RTIL(nn.Module):
@@ -150,8 +151,24 @@ class RTIL(nn.Module):
         self.mix = nn.TransformerEncoderLayer(
             2 * width, config.heads, config.feedforward, config.dropout, batch_first=True
         )
-        self.head = ScoreHead(2 * width, width, config.head_dropout)
-        self.alone = nn.ModuleList(ScoreHead(width, 64, config.head_dropout) for _ in MODALITIES)
+        self.head = nn.Sequential(
+            nn.Linear(2 * width, width),
+            nn.Dropout(config.head_dropout),
+            nn.ReLU(),
+            nn.Linear(width, 1),
+        )
+        large, lost = 2 * width, config.summary_dropout
+        self.text_direct = nn.Linear(
+            config.text_width, READING
+        )  # begins as the tuned encoder's head
+        self.text_summary = nn.Linear(config.text_width, large)
+        self.voice_summary = VoiceSummary(large, lost)
+        self.face_summary = Summary(FACE_WIDTH, large, lost)
+        self.alone = nn.ModuleList(Reading(large, width, config.head_dropout) for _ in MODALITIES)
+        self.steps_alone = nn.ModuleList(nn.Linear(width, READING) for _ in MODALITIES)
+        for linear in self.steps_alone:
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
         self.decoders = nn.ModuleList(nn.Linear(width, width) for _ in MODALITIES)
         self.discriminator = Discriminator(width, config.discriminator_dropout)
 
@@ -165,17 +182,34 @@ class RTIL(nn.Module):
         return GatedAttention(c.width, c.heads, c.cross_dropout, gate)
 
     def encode(self, batch: Batch) -> Codes:
-        """Private and shared codes of every modality, whether it will be used or not."""
-        voice, voice_mask = self.voice_in(batch)
-        face = self.face_in(batch.face * self.face_columns)
-        features = (
-            self.text_in(batch.text),
-            self.voice_encoder(voice, voice_mask),
-            self.face_encoder(face, batch.face_mask),
-        )
+        """Private and shared codes and readings of the present modalities; zeros of the others."""
+        makers = (self._text, self._voice, self._face)
+        made = [_of_rows(make, batch, batch.present[:, m]) for m, make in enumerate(makers)]
+        features, masks, readings = zip(*made, strict=True)
         private = tuple(torch.sigmoid(p(x)) for p, x in zip(self.private, features, strict=True))
         shared = tuple(torch.sigmoid(self.shared(x)) for x in features)
-        return Codes(features, private, shared, (batch.text_mask, voice_mask, batch.face_mask))
+        return Codes(features, private, shared, masks, readings)
+
+    def _text(self, batch: Batch) -> Encoded:
+        features, said = self.text_in(batch.text), masked_mean(batch.text, batch.text_mask)
+        reading = self._read(0, features, batch.text_mask, self.text_summary(said))
+        return features, batch.text_mask, reading + self.text_direct(said)
+
+    def _voice(self, batch: Batch) -> Encoded:
+        voice, mask = join_steps(*self.voice_in(batch), self.config.joined_steps)
+        features = self.voice_encoder(voice, mask)
+        return features, mask, self._read(1, features, mask, self.voice_summary(batch))
+
+    def _face(self, batch: Batch) -> Encoded:
+        seen = batch.face * self.face_columns
+        face, mask = join_steps(self.face_in(seen), batch.face_mask, self.config.joined_steps)
+        features = self.face_encoder(face, mask)
+        summary = self.face_summary(seen, batch.face_mask)
+        return features, mask, self._read(2, features, mask, summary)
+
+    def _read(self, m: int, features: Tensor, mask: Tensor, summary: Tensor) -> Tensor:
+        added: Tensor = self.steps_alone[m](masked_mean(features, mask))
+        return added + self.alone[m](summary)
 
     def fuse(self, codes: Codes, present: Tensor) -> Fusion:
         """The score of the modalities in ``present (B, 3) bool``; the others count as missing.
@@ -188,7 +222,8 @@ class RTIL(nn.Module):
         at, voice_gate = self.ask_voice(text, text_shared, voice, voice_shared, masks[1])
         vt, face_gate = self.ask_face(text, text_shared, face, face_shared, masks[2])
         mixed = self.mix(torch.cat([at, vt], -1), src_key_padding_mask=~masks[0])
-        return Fusion(self.head(masked_mean(mixed, masks[0])), voice_gate, face_gate)
+        added = self.head(masked_mean(mixed, masks[0])).squeeze(-1)
+        return Fusion(bounded(_trusted(codes, present) + added), voice_gate, face_gate)
 
     def _with_tokens(
         self, codes: Codes, present: Tensor
@@ -205,10 +240,35 @@ class RTIL(nn.Module):
         return private, shared, masks
 
     def score_alone(self, codes: Codes) -> Tensor:
-        """What each modality's own small head says, ``(B, 3)``: an auxiliary task of training."""
-        pooled = [masked_mean(x, k) for x, k in zip(codes.features, codes.masks, strict=True)]
-        return torch.stack([head(x) for head, x in zip(self.alone, pooled, strict=True)], 1)
+        """What each modality's own reading says, ``(B, 3)``: an auxiliary task of training."""
+        return bounded(torch.stack([reading[:, SCORE] for reading in codes.readings], 1))
 
     def forward(self, batch: Batch, present: Tensor | None = None) -> Tensor:
         """Scores ``(B,)`` of a batch, by default with everything that is there."""
         return self.fuse(self.encode(batch), batch.present if present is None else present).score
+
+
+def _of_rows(make: Callable[[Batch], Encoded], batch: Batch, rows: Tensor) -> Encoded:
+    """What ``make`` gives of the rows that are true; zeros, and no mask, for the others."""
+    if bool(rows.all()):
+        return make(batch)
+    place = rows.nonzero().squeeze(1)
+    none = len(place) == 0
+    place = torch.zeros(1, dtype=torch.int64, device=rows.device) if none else place
+    made = make(Batch(*(getattr(batch, f.name)[place] for f in fields(batch))))
+    features, mask, reading = (
+        torch.zeros(len(rows), *part.shape[1:], dtype=part.dtype, device=part.device).index_put(
+            (place,), torch.zeros_like(part) if none else part
+        )
+        for part in made
+    )
+    return features, mask, reading
+
+
+def _trusted(codes: Codes, present: Tensor) -> Tensor:
+    """Mean of the present modalities' own scores, each as far as it is trusted, ``(B,)``; 0 for none."""
+    readings = torch.stack(codes.readings, 1)
+    there = present & torch.stack([mask.any(1) for mask in codes.masks], 1)
+    trust = LIMIT * torch.tanh(readings[..., TRUST] / LIMIT)
+    weight = trust.exp() * there
+    return (weight * readings[..., SCORE]).sum(1) / weight.sum(1).clamp(min=1e-6)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from features.activity import SpeechActivity
 from features.assets import Assets
@@ -24,30 +25,35 @@ from features.spec import BLENDSHAPES, FACE, LIVE, PITCH_COLUMN, STATES, VOICE
 from features.speech import SpeechExtractor
 from features.voice import VoiceExtractor
 from features.windows import Windower, WindowerConfig
-from model import corpora_face, corpora_text, corpora_voice
+from model import corpora_face, corpora_text, corpora_voice, live_folds
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.corpora_text import TEST, TRAIN, VALID
+from model.emotions import EMOTIONS, positive_odds, side_logits
 from model.features_cache import save_arrays
 from model.inputs import Prior, Sample, prepare
-from model.live_banks import NONE, Banks, Drawing
+from model.live_banks import NEUTRAL_SPOKEN, NONE, Banks, Drawing
 from model.live_data import DataPlan, load_banks, load_encoder
 from model.live_evaluation import evaluate, voices_of
 from model.live_faces import HIDDEN, SPEAKING, face_columns, speech_motion
 from model.live_judging import (
     alone,
     auc,
-    best_thresholds,
     calibration,
     no_bolder,
+    read_rows,
     residuals,
     score_rows,
+    sides_of,
     three_sides,
     two_sides,
     validate,
 )
+from model.live_objective import losses, random_subset, truth_of
+from model.live_plan import LivePlan
 from model.live_samples import ClipVoice, Heard, principal_basis, voice_sample
-from model.live_training import LivePlan, losses, new_network, random_subset, train
+from model.live_training import new_network, train
+from model.live_warmup import WarmUp
 from model.predictor import Predictor
 from model.rtil import RTIL, RTILConfig
 
@@ -56,9 +62,15 @@ SMALL = RTILConfig(
     gate_dropout=0.0, head_dropout=0.0,
 )  # fmt: skip
 PLAN = LivePlan(
-    data=DataPlan(variants=3, texts=40), epochs=4, steps=12, batch=16, drop_stream=0.2, rate=4e-3
+    data=DataPlan(variants=3, texts=20, chats=20),
+    epochs=4,
+    steps=12,
+    batch=16,
+    drop_stream=0.2,
+    rate=4e-3,
+    warm_up=WarmUp(text=10, voice=20, face=10, faces=40, batch=16),
 )
-EMOTIONS = ("happy", "angry", "neutral", "sad")
+ACTED = ("happy", "angry", "neutral", "sad")
 LETTERS = {"happy": "03", "angry": "05", "neutral": "01", "sad": "04"}
 SMILE = [BLENDSHAPES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
 
@@ -85,14 +97,18 @@ def _write_texts(data: Path) -> None:
     _csv(data / corpora_text.VADER_FILE, ["source", "id", "mean_rating", "text"],
          [["tweets", i, 3.0 * s, f"well {text}"] for i, (text, s, _) in enumerate(both)])  # fmt: skip
     _csv(data / corpora_text.MELD_FILE, ["Utterance", "Sentiment", "split"],
-         [[f"oh {text}", "positive" if s > 0 else "negative", "train"] for text, s, _ in both])  # fmt: skip
+         [[f"oh {text}", "positive" if s > 0 else "negative", dev[split]] for text, s, split in both if split != "test"])  # fmt: skip
+    _csv(data / corpora_text.EMORY_FILE, ["Utterance", "Emotion", "split"],
+         [[f"hey {text}", "Joyful" if s > 0 else "Sad", "train"] for text, s, _ in both])  # fmt: skip
+    _csv(data / corpora_text.REDDIT_FILE, ["text", "sentiment_group", "split"],
+         [[f"so {text}", "positive" if s > 0 else "negative", "train"] for text, s, _ in both])  # fmt: skip
 
 
 def _write_voices(data: Path, cache: Path, rng: np.random.Generator) -> None:
     """Two training actors, a validating and a testing one; loudness and states tell the emotion."""
     rows, units = [], []
     for actor in ("01", "02", "15", "17"):
-        for emotion in EMOTIONS:
+        for emotion in ACTED:
             for repetition in ("01", "02"):
                 name = f"01-{LETTERS[emotion]}-01-01-{repetition}-{actor}"
                 rows.append([name, f"flac16k/{name}.flac", emotion, "normal", actor])
@@ -326,28 +342,70 @@ def test_rows_come_from_training_parts_and_in_all_combinations(banks: Banks) -> 
     assert len(kinds) == 7, "every subset but the empty one"
     for m, split in enumerate(banks.splits):
         chosen = rows[rows[:, m] >= 0, m]
-        assert set(split[chosen].tolist()) == {TRAIN}
+        assert set(split[chosen].tolist()) - {NEUTRAL_SPOKEN} == {TRAIN}
+    whole = (rows != NONE).all(1)
+    said = (rows[:, 0] >= 0) & (banks.text.split[rows[:, 0]] == NEUTRAL_SPOKEN)
+    assert (whole & said).any(), "real clips with their words"
+    assert np.array_equal(banks.voice.clip[rows[said, 1]], banks.face.clip[rows[said, 2]])
 
 
-def test_truth_of_a_subset_is_the_mean_of_what_is_in_it(banks: Banks) -> None:
+def test_truth_of_a_subset_is_what_is_in_it_weighed() -> None:
+    labels = torch.tensor([[2.0, -2.0, 0.0], [0.0, -1.5, 0.0], [1.0, 1.0, 1.0]])
+    plan = LivePlan(reliance=(2.0, 1.0, 1.0), at_rest=0.5)
+    everything, without_text = (
+        torch.ones(3, 3, dtype=torch.bool),
+        torch.ones(3, 3, dtype=torch.bool),
+    )
+    without_text[:, 0] = False
+    weights = [(5.0, 2.5, 0.5), (1.0, 2.0, 0.5), (3.0, 1.5, 1.5)]
+    expected = [
+        sum(w * y for w, y in zip(own, row, strict=True)) / sum(own)
+        for own, row in zip(weights, labels.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(truth_of(labels, everything, plan), torch.tensor(expected))
+    alone = truth_of(labels, without_text, plan)
+    torch.testing.assert_close(alone, torch.tensor([-5.0 / 3.0, -3.0 / 2.5, 1.0]))
+
+
+def test_losses_ask_subsets_and_each_modality_by_itself(banks: Banks) -> None:
     rows = Drawing(banks, (0, 0, 0, 0, 0, 1)).rows(64, np.random.default_rng(1))
     network = new_network(banks, PLAN, SMALL).eval()
     labels = torch.from_numpy(banks.labels_of(rows))
     assert bool((labels[torch.from_numpy(rows) == NONE] == 0).all())
-    there = torch.from_numpy(rows >= 0)
-    truth = labels.sum(1) / there.sum(1)
+    targets = torch.from_numpy(banks.targets_of(rows))
+    assert bool(targets[torch.from_numpy(rows) == NONE].all()), "what is missing is not asked"
+    batch = banks.batch(rows)
+    found = losses(network, batch, labels, targets, PLAN)
     with torch.no_grad():
-        network.head.layers[-1].weight.zero_()
-        network.head.layers[-1].bias.zero_()
-    torch.manual_seed(0)
-    with torch.no_grad():
-        found = losses(network, banks.batch(rows), labels, PLAN.weights)["task"]
-    torch.manual_seed(0)
-    part = random_subset(there)
-    partial = (labels * part).sum(1) / part.sum(1)
-    wanted = torch.cat([truth, partial])  # the network says 0 to everything
-    expected = torch.nn.functional.smooth_l1_loss(torch.zeros_like(wanted), wanted)
-    torch.testing.assert_close(found, expected)
+        torch.manual_seed(0)
+        subsets = torch.cat([batch.present, random_subset(batch.present)])
+        torch.manual_seed(0)
+        again = losses(network, batch, labels, targets, PLAN)["task"]
+        codes = network.encode(batch).select(torch.arange(64).repeat(2))
+        score = network.fuse(codes, subsets).score
+    truth = truth_of(labels.repeat(2, 1), subsets, PLAN)
+    torch.testing.assert_close(again, torch.nn.functional.smooth_l1_loss(score, truth))
+    assert set(found) >= {"task", "alone", "emotions", "domain", "temporal"}
+
+
+def test_a_network_begins_with_the_tuned_head_s_reading_of_words(banks: Banks) -> None:
+    rng = torch.Generator().manual_seed(0)
+    head = {
+        "score.weight": torch.randn(1, 384, generator=rng),
+        "score.bias": torch.randn(1, generator=rng),
+        "sides.weight": torch.randn(3, 384, generator=rng),
+        "sides.bias": torch.randn(3, generator=rng),
+    }
+    network = new_network(
+        banks, replace(PLAN, warm_up=WarmUp(text=0, voice=0, face=0)), SMALL, head
+    )
+    said = torch.randn(5, 384, generator=rng)
+    reading = network.text_direct(said)
+    expected = said @ head["sides.weight"].T + head["sides.bias"]
+    torch.testing.assert_close(side_logits(reading[:, :8]), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        reading[:, 8], said @ head["score.weight"][0] + head["score.bias"][0], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_a_random_subset_is_part_of_what_is_present_and_never_nothing() -> None:
@@ -428,7 +486,10 @@ def test_evaluation_reads_test_parts_and_records_what_it_found(
     assert found["text mosi test"]["n"] == 6
     assert found["voice ravdess, known speaker, both streams"]["n"] == 6
     assert found["voice ravdess, known speaker, both streams"]["auc"] > 0.8
-    assert found["voice+face ravdess pairs"]["n"] == 6
+    assert found["clips voice+face"]["n"] == found["clips text+voice+face"]["n"] == 6
+    assert found["voice ravdess, men"]["n"] == 6 and "voice ravdess, actor 17" in found
+    assert found["text mosi test misheard"]["n"] == 6
+    assert found["swing of a neutral voice"]["n"] == 2
     assert found["face fer2013 public test"]["n"] == 18, "surprise has no side"
     assert 0 <= found["interval text+voice+face"]["coverage"] <= 1
     assert found["voice emodb, known speaker, states"]["n"] == 2
@@ -444,9 +505,50 @@ def test_sides_by_hand() -> None:
     sides = two_sides(score, emotion)
     assert sides == {"n": 4, "auc": 1.0, "auc_happy": 1.0, "balanced": 1.0}
     faces = np.array(["happy", "neutral", "surprise", "fear", "fear"])
-    seen = np.array([2.0, 0.1, -3.0, -0.1, -2.0])
-    assert three_sides(seen, faces, (-0.5, 0.5)) == pytest.approx((1 + 1 + 0.5) / 3)
-    assert best_thresholds(seen, faces)[0] > -0.1, "moves the cut until all are right"
+    seen = np.array([1, 0, -1, 0, -1])
+    assert three_sides(seen, faces) == pytest.approx((1 + 1 + 0.5) / 3)
+    logits = torch.full((3, 8), -5.0)
+    logits[0, EMOTIONS.index("sad")] = logits[1, EMOTIONS.index("calm")] = 1.0
+    logits[2, EMOTIONS.index("happy")] = 1.0
+    assert sides_of(logits).tolist() == [-1, 0, 1]
+    assert (positive_odds(logits) > 0).tolist() == [False, True, True], "calm is no bad sign"
+
+
+def test_readings_are_of_one_modality_alone(
+    trained: tuple[RTIL, list[dict[str, float]]], banks: Banks
+) -> None:
+    rows = np.flatnonzero(banks.voice.split == VALID)
+    logits = read_rows(trained[0], banks, 1, rows)
+    assert logits.shape == (len(rows), 8)
+    odds = positive_odds(logits).numpy()
+    label = banks.voice.label[rows]
+    assert auc(odds[label > 0.5], odds[label < -0.5]) > 0.8
+
+
+def test_each_fold_judges_actors_it_never_heard(corpora: tuple[Path, Path], tmp_path: Path) -> None:
+    plan = LivePlan(
+        shares=(0, 1, 0, 0, 0, 0),
+        epochs=1,
+        steps=6,
+        batch=8,
+        warm_up=WarmUp(text=0, voice=5, face=0),
+        size="small",
+        data=DataPlan(variants=2),
+    )
+    out = tmp_path / "folds.json"
+    found = live_folds.run(*corpora, out, plan)
+    assert live_folds.folds_of(["01", "02", "15", "17", "01"]) == [
+        ["01"],
+        ["02"],
+        ["15"],
+        ["17"],
+        [],
+    ]
+    assert found["both streams"]["n"] == found["men"]["n"] + found["women"]["n"] == 24
+    assert found["actors"]["n"] == 4
+    written = out.stat().st_mtime_ns
+    assert live_folds.run(*corpora, out, plan) == found
+    assert out.stat().st_mtime_ns == written, "done folds are not done again"
 
 
 def test_synthetic_windows_never_narrow_an_interval() -> None:

@@ -208,6 +208,8 @@ def test_a_closed_gate_keeps_the_companion_out(network: RTIL) -> None:
         torch.nn.init.constant_(side.gate.out.bias, -9.0)
     with torch.inference_mode():
         codes = shut.encode(make_batch(9))
+        silent = tuple(torch.zeros_like(reading) for reading in codes.readings)
+        codes = replace(codes, readings=silent)  # each by itself is heard whatever the gates say
         everything = torch.ones(3, 3, dtype=torch.bool)
         text_only = torch.tensor([[True, False, False]]).expand(3, 3)
         fusion = shut.fuse(codes, everything)
@@ -220,6 +222,8 @@ def test_every_parameter_is_trained_by_some_loss() -> None:
     network = RTIL(CONFIG)
     batch = make_batch(10, rows=8)
     batch.present[:4, 0] = False
+    batch.voice_mask[:2] = False
+    batch.states_mask[2:4] = False
     codes = network.encode(batch)
     losses = regularisers(network, codes, batch.present, LossWeights())
     total = network.fuse(codes, batch.present).score.square().mean()

@@ -1,0 +1,83 @@
+"""The table of what was to be reached, the means over seeds, and the card. Run time: under a second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.checkpoint import untrained
+from model.live_card import card
+from model.live_folds import over_folds
+from model.live_judged import behind
+from model.live_report import means
+from model.live_targets import rows
+from model.rtil import RTILConfig
+
+TEXT = {"n": 686.0, "mae": 0.61, "r": 0.84, "acc2_has0": 86.0, "acc2_non0": 88.7, "acc7": 47.0}
+SIDES = {"n": 192.0, "auc": 0.9, "auc_happy": 0.8, "balanced": 0.7}
+READ = {"auc_read": 0.95, "balanced_read": 0.86, "auc_happy_read": 0.9}
+MEASURED: dict[str, dict[str, float]] = {
+    "text mosi test": TEXT,
+    "voice emodb, known speaker, both streams": {**SIDES, **READ},
+    "neutral face one": {"n": 6.0, "mean": -0.51, "sd": 0.1},
+    "clips voice": {**SIDES, "mae": 1.0},
+    "clips voice+face": {**SIDES, "auc": 0.88, "mae": 1.0, "behind": 0.05, "noise": 0.01},
+    "interval voice": {"n": 240.0, "half_width": 1.5, "coverage": 0.77},
+    "folds both streams": {**SIDES, **READ},
+    "folds actors": {"n": 20.0, "least": 0.6, "greatest": 0.97, "sd": 0.08},
+}
+
+
+def test_each_line_says_what_was_reached_and_whether_that_was_asked_for() -> None:
+    found = {row.what: row for row in rows(MEASURED)}
+    met = {what: row.met for what, row in found.items()}
+    assert met["MOSI test, words alone: MAE"] is True
+    assert met["MOSI test, words alone: Acc-2 Has0, %"] is False
+    assert met["MOSI test, words alone: Acc-2 Non0, %"] is True, "the bound itself is reached"
+    assert met["EMO-DB, happy against negative: AUC"] is False
+    assert met["RAVDESS, actors left out: balanced accuracy"] is True
+    assert met["speaks neutrally, one: mean of the face"] is False
+    assert met["speaks neutrally, one: deviation"] is True
+    assert met["same clips, voice+face"] is False, "behind by five deviations"
+    assert met["80 % interval, voice"] is True
+    assert found["MOSI test, words alone: MAE"].n == 686
+    assert not any(what.startswith("MELD") for what in found), "what was not measured is not shown"
+
+
+def test_the_card_is_written_from_what_is_recorded() -> None:
+    config = RTILConfig(width=16, heads=2, feedforward=16, state_components=8, gate_hidden=8)
+    seeded = means([MEASURED, {**MEASURED, "text mosi test": {**TEXT, "mae": 0.65}}])
+    recorded = {**MEASURED, **seeded}
+    text = card(replace(untrained(config=config), metrics=recorded))
+    assert "| MOSI test, words alone: MAE | <= 0.62 | 0.610 | 686 | yes |" in text
+    assert "**no**" in text and "Not for commercial use" in text
+    assert "| text mosi test | mae | 0.630 | 0.028 |" in text, "the mean of both seeds"
+    assert "Single actors lie between 0.60 and 0.97" in " ".join(text.split())
+    assert "| voice | 240 | 1.50 | 77.0 % |" in text
+
+
+def test_folds_are_put_together_by_stream_gender_and_actor() -> None:
+    own = {"n": 8.0, "auc": 0.9, "auc_happy": 0.9, "balanced": 0.7, **READ}
+    worse = {**own, "balanced_read": 0.66}
+    streams = dict.fromkeys(("both streams", "descriptors", "states"), own)
+    found = over_folds(
+        [{**streams, "actor 01": own, "actor 02": worse}, {**streams, "actor 03": own}]
+    )
+    assert found["both streams"]["n"] == 16
+    assert found["women"]["balanced_read"] == pytest.approx(0.66)
+    assert found["men"]["n"] == 16
+    assert found["actors"]["least"] == pytest.approx(0.66)
+    assert found["actors"]["greatest"] == pytest.approx(0.86)
+
+
+def test_behind_is_the_difference_and_what_it_varies_by() -> None:
+    emotion = np.array(["happy", "angry"] * 60)
+    rng = np.random.default_rng(0)
+    truth = np.where(emotion == "happy", 1.0, -1.0)
+    good, poor = truth + rng.normal(size=120), truth + 5.0 * rng.normal(size=120)
+    found = behind(poor, good, emotion)
+    assert found["behind"] > 0.1
+    assert 0.005 < found["noise"] < 0.1
+    assert behind(good, good, emotion) == {"behind": 0.0, "noise": 0.0}
