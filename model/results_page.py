@@ -26,8 +26,11 @@ from model.results_words import (
     HEAD,
     LIMITS,
     MOSI_WARNING,
+    PEER_SETS,
+    PEERS,
     PUBLISHED,
     SEQUENCES_NOTE,
+    SHORT,
     TEXT_NOTE,
 )
 
@@ -42,18 +45,35 @@ def write_page(results: Results, folder: Path) -> Path:
     """The page and its plots, into ``folder``."""
     parts = [
         HEAD.format(host=results.host),
+        SHORT,
         _text_only(results),
         _mosi(results),
         _sequences(results, folder),
         _claims(results, folder),
         _ablations(results, folder),
         _curves(results, folder),
-        LIMITS,
+        LIMITS.format(peers=_peers_missing(results)),
     ]
     path = folder / PAGE
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(part for part in parts if part).rstrip() + "\n", encoding="utf-8")
     return path
+
+
+def _peers_missing(results: Results) -> str:
+    """Which of MMSA's models have no run on which data."""
+    known = {(run.model, run.data) for run in results.runs if run.variant == "mmsa"}
+    gaps = []
+    for data in PEER_SETS:
+        gone = [name for name in PEERS if (name, data) not in known]
+        if gone:
+            gaps.append(f"on {data} {'all of them' if len(gone) == len(PEERS) else ', '.join(gone)}")
+    if not gaps:
+        return "Those that MMSA has and that need no weights of the hub are all here."
+    return (
+        f"Of MMSA's models, these were not trained when this page was made: {'; '.join(gaps)}. "
+        "`python -m model.peers --data DATA --out RESULTS --seeds 5` trains them."
+    )
 
 
 def of(group: str, **wished: object) -> Callable[[Run], bool]:
@@ -161,9 +181,9 @@ def _text_only(results: Results) -> str:
         [f"*{name}*", encoder, "*published*", "–", *(own.get(m, "–") for m in metrics), "–", "–"]
         for name, encoder, own in PUBLISHED
     ]
-    return "\n".join(
-        ("## CMU-MOSI, standard split, text only\n", TEXT_NOTE, markdown(head, [*body, *published]))
-    )
+    command = "`python -m model.results_text --data DATA --out RESULTS`\n"
+    title = "## CMU-MOSI, standard split, text only\n"
+    return "\n".join((title, TEXT_NOTE, markdown(head, [*body, *published]), command))
 
 
 def _mosi(results: Results) -> str:
