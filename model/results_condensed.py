@@ -16,7 +16,7 @@ from model.metrics import Spread, over_seeds
 from model.results_records import Record
 
 FILE: Final = "results.json"
-KEPT: Final = ("mae", "r", "acc2_has0", "acc2_non0", "acc")  # of damaged inputs
+KEPT: Final = ("mae", "r", "acc2_has0", "acc2_non0", "acc", "f1")  # of damaged inputs
 DIGITS: Final = 4
 IDENTITY: Final = (
     "group", "model", "variant", "encoder", "tune", "start", "without", "scheme", "losing", "data",

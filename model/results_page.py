@@ -67,7 +67,9 @@ def _peers_missing(results: Results) -> str:
     for data in PEER_SETS:
         gone = [name for name in PEERS if (name, data) not in known]
         if gone:
-            gaps.append(f"on {data} {'all of them' if len(gone) == len(PEERS) else ', '.join(gone)}")
+            gaps.append(
+                f"on {data} {'all of them' if len(gone) == len(PEERS) else ', '.join(gone)}"
+            )
     if not gaps:
         return "Those that MMSA has and that need no weights of the hub are all here."
     return (
@@ -276,7 +278,7 @@ def _lost(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     head += [f"{title} only: {t}" for _, title in subsets for t in titles(metrics)]
     body = []
     for row in rows:
-        if row.one.results.get("B"):
+        if row.one.results.get("B") and not learned_nothing(row, rows):
             body.append(
                 [
                     named(row.one), _training(row.one), *cells(row.mean_over("B"), metrics),
