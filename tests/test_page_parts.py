@@ -107,6 +107,7 @@ def test_keys_marks_notes_alerts_and_large_type(page: Page) -> None:
     page.keyboard.press("?")
     expect(page.get_by_text("mark this moment")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.get_by_text("mark this moment")).to_be_hidden()  # until then keys belong to the list
     page.keyboard.press("m")
     page.wait_for_function("() => window.tonality.live.strip.marks.length === 1")
     page.keyboard.press("n")
