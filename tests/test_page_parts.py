@@ -270,14 +270,14 @@ def test_a_session_is_kept_reviewed_exported_and_deleted(
 
 def reviewed(page: Page) -> None:
     """Zoom, pan, and jump to a word by hand and by key."""
-    page.evaluate("() => window.tonalityReview.tracks[0].zoom(10)")
-    assert page.evaluate("() => window.tonalityReview.tracks[0].span") == 10
+    page.evaluate("() => window.tonalityReview.tracks[0].zoom(5)")
+    assert page.evaluate("() => window.tonalityReview.tracks[0].span") == 5
     curve = page.locator(".review canvas.detail")
     curve.focus()
     page.keyboard.press("Home")
-    assert page.evaluate("() => window.tonalityReview.tracks[0].head") == 10
+    assert page.evaluate("() => window.tonalityReview.tracks[0].head") == 5
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("() => window.tonalityReview.tracks[0].head") > 10
+    assert page.evaluate("() => window.tonalityReview.tracks[0].head") > 5
     page.keyboard.press("-")
     page.keyboard.press("+")
     page.keyboard.press("Home")

@@ -4,7 +4,7 @@ import { Curve } from "./curve.js";
 import { mark, phrases } from "./phrases.js";
 import { Track } from "./store.js";
 
-const LEAST_S = 10; // shortest span in view
+const LEAST_S = 5; // shortest span in view
 const FIRST_S = 120; // in view at first
 const WINDOW_S = 4;
 const BEFORE = 0.4; // where in view the moment of a word is put
