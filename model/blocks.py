@@ -27,7 +27,9 @@ def join_steps(values: Tensor, mask: Tensor, count: int) -> tuple[Tensor, Tensor
     """
     missing = -values.shape[1] % count
     values, mask = F.pad(values, (0, 0, 0, missing)), F.pad(mask, (0, missing))
-    grouped, known = values.unflatten(1, (-1, count)), mask.unflatten(1, (-1, count))
+    rows, steps, width = values.shape
+    grouped = values.reshape(rows, steps // count, count, width)
+    known = mask.reshape(rows, steps // count, count)
     weight = known.unsqueeze(-1).to(values.dtype)
     return (grouped * weight).sum(2) / weight.sum(2).clamp(min=1.0), known.any(2)
 

@@ -82,7 +82,7 @@ class VoiceSummary(nn.Module):
 
     def project(self, scaled: Tensor, there: Tensor) -> Tensor:
         """Scaled statistics of both, ``(B, 52 + 1024)``, and which are ``there (B, 2) bool``."""
-        parts = scaled.split([2 * VOICE_WIDTH, 2 * STATE_WIDTH], 1)
+        parts = (scaled[:, : 2 * VOICE_WIDTH], scaled[:, 2 * VOICE_WIDTH :])
         made = [
             own.project(x) for own, x in zip((self.descriptors, self.states), parts, strict=True)
         ]

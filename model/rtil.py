@@ -158,17 +158,15 @@ class RTIL(nn.Module):
             nn.Linear(width, 1),
         )
         large, lost = 2 * width, config.summary_dropout
-        self.text_direct = nn.Linear(
-            config.text_width, READING
-        )  # begins as the tuned encoder's head
+        # training lets this one begin as the tuned encoder's head
+        self.text_direct = nn.Linear(config.text_width, READING)
         self.text_summary = nn.Linear(config.text_width, large)
         self.voice_summary = VoiceSummary(large, lost)
         self.face_summary = Summary(FACE_WIDTH, large, lost)
         self.alone = nn.ModuleList(Reading(large, width, config.head_dropout) for _ in MODALITIES)
         self.steps_alone = nn.ModuleList(nn.Linear(width, READING) for _ in MODALITIES)
-        for linear in self.steps_alone:
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        for parameter in self.steps_alone.parameters():
+            nn.init.zeros_(parameter)
         self.decoders = nn.ModuleList(nn.Linear(width, width) for _ in MODALITIES)
         self.discriminator = Discriminator(width, config.discriminator_dropout)
 
@@ -196,7 +194,8 @@ class RTIL(nn.Module):
         return features, batch.text_mask, reading + self.text_direct(said)
 
     def _voice(self, batch: Batch) -> Encoded:
-        voice, mask = join_steps(*self.voice_in(batch), self.config.joined_steps)
+        voice, known = self.voice_in(batch)
+        voice, mask = join_steps(voice, known, self.config.joined_steps)
         features = self.voice_encoder(voice, mask)
         return features, mask, self._read(1, features, mask, self.voice_summary(batch))
 
@@ -208,8 +207,9 @@ class RTIL(nn.Module):
         return features, mask, self._read(2, features, mask, summary)
 
     def _read(self, m: int, features: Tensor, mask: Tensor, summary: Tensor) -> Tensor:
+        first: Tensor = self.alone[m](summary)
         added: Tensor = self.steps_alone[m](masked_mean(features, mask))
-        return added + self.alone[m](summary)
+        return first + added
 
     def fuse(self, codes: Codes, present: Tensor) -> Fusion:
         """The score of the modalities in ``present (B, 3) bool``; the others count as missing.
