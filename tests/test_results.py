@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,6 +31,7 @@ from model.results_runs import Runner
 from model.results_tables import Difference, difference
 from model.splits import SequenceData
 from model.training import Trainer, predict
+from model.views import three
 from tests.research_files import mmsa, write_aligned, write_mosi, write_pickle
 
 SMALL = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}
@@ -60,7 +62,8 @@ def mosi(corpora: Path) -> SequenceData:
 
 def small_plan(preset: str, **changes: object) -> TrainingPlan:
     sizes = SMALL_MITR if preset == "mitr" else SMALL
-    return training_plan(preset, **{**SHORT, "changes": sizes, "text": "features", **changes})
+    own: dict[str, Any] = {**SHORT, "changes": sizes, "text": "features", **changes}
+    return training_plan(preset, **own)
 
 
 def trainer(plan: TrainingPlan, data: SequenceData, folder: Path) -> Trainer:
@@ -105,7 +108,7 @@ def test_a_part_of_the_network_is_really_gone(mosi: SequenceData, tmp_path: Path
     }
     assert kinds["backward"].flip == "none"  # type: ignore[union-attr]
     assert kinds["time-flip"].flip == "channels"  # type: ignore[union-attr]
-    assert kinds["fusion"].fusion == "concatenation"
+    assert kinds["fusion"].fusion == "concatenation"  # type: ignore[union-attr]
     gated = trainer(without(small_plan("svr"), "gate"), mosi, tmp_path / "gate")
     assert gated.network.config.gate == "open"  # type: ignore[union-attr]
 
@@ -165,7 +168,7 @@ def test_concatenation_sees_every_modality_and_hides_what_is_lost(
             values = [
                 torch.full_like(v, 9.0) if m == gone else v for m, v in enumerate(seen.batch.values)
             ]
-            other = network(replace(seen.batch, values=tuple(values)), tuple(known)).prediction
+            other = network(replace(seen.batch, values=three(values)), tuple(known)).prediction
             assert not torch.allclose(whole, less)
             torch.testing.assert_close(less, other)
 
