@@ -72,8 +72,8 @@ def running() -> server.Server:
 
 
 def state() -> str:
-    session = running().session()
-    return "none" if session is None else session.state
+    members = running().participants()
+    return members[-1].state if members else "none"
 
 
 def captures(client: TestClient) -> list[dict[str, Any]]:
@@ -259,7 +259,8 @@ def test_an_uploaded_file_that_is_started_again_stays(client: TestClient) -> Non
     assert client.get("/health").status_code == 503
     second = running().start_session(config)
     assert path.is_file()
-    assert list(running().configs) == [second] != [first]
+    assert list(running().configs) == [(second, "me")]
+    assert second != first
 
 
 def test_uploads_of_a_server_that_was_killed_are_deleted(
@@ -326,9 +327,9 @@ def test_with_the_demo_variable_the_demo_starts_by_itself_and_holds_nothing_up(
     listens_on("127.0.0.1")
     monkeypatch.setenv(server.DEMO_VARIABLE, "1")
     with TestClient(make_app(gated(tmp_path / "gate")), base_url=HERE):
-        session = running().session()
-        assert session is not None and session.state == "starting"
-        config = running().configs[session.session]
+        (member,) = running().participants()
+        assert member.state == "starting"
+        config = running().configs[member.session, member.participant]
         assert (config.source, config.preview, config.purpose) == (
             "demo",
             True,
@@ -355,7 +356,7 @@ def test_a_session_waits_until_its_first_window_can_be_scored(
         eventually(lambda: state() == "running")
         (worker,) = captures(client)
         assert worker["session"] == session and worker["pid"]
-        assert list(running().configs) == [session]
+        assert list(running().configs) == [(session, "me")]
         running().stop_session(session)
         assert state() == "none"
 
