@@ -39,7 +39,10 @@ def context(tmp_path_factory: pytest.TempPathFactory, demo_clip: Path) -> Iterat
 @pytest.fixture(scope="module")
 def page(context: BrowserContext, server: PageServer) -> Page:
     page = open_page(context, server.url, WAIT_MS)
-    expect.set_options(timeout=WAIT_MS)
+    # Two browsers' worth of real-time work: run it by `pytest -m calm` on a machine that does nothing else.
+pytestmark = pytest.mark.calm
+
+expect.set_options(timeout=WAIT_MS)
     return page
 
 
