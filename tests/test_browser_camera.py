@@ -19,7 +19,8 @@ from tests.test_page import choose_purpose
 WAIT_MS = 120_000
 SPOKEN = re.compile("lecturer|university|creator", re.I)
 
-pytestmark = pytest.mark.timeout(400)
+# Two browsers' worth of real-time work: run by `pytest -m calm` on a machine that does nothing else.
+pytestmark = [pytest.mark.timeout(400), pytest.mark.calm]
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +40,7 @@ def context(tmp_path_factory: pytest.TempPathFactory, demo_clip: Path) -> Iterat
 @pytest.fixture(scope="module")
 def page(context: BrowserContext, server: PageServer) -> Page:
     page = open_page(context, server.url, WAIT_MS)
-    # Two browsers' worth of real-time work: run it by `pytest -m calm` on a machine that does nothing else.
-pytestmark = pytest.mark.calm
-
-expect.set_options(timeout=WAIT_MS)
+    expect.set_options(timeout=WAIT_MS)
     return page
 
 
