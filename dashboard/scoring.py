@@ -10,14 +10,15 @@ import csv
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from capture.config import CaptureConfig
 from capture.pipeline import Pipeline
 from capture.sources import open_source
-from dashboard.lines import KEYS, json_line, prediction_line
+from dashboard.lines import json_line, prediction_line
+from dashboard.rows import flat, writer
 from features.clock import SystemClock
-from features.messages import MODALITIES, Prediction, Window
+from features.messages import Prediction, Window
 from features.participants import Participant
 from features.rest import Rest
 from features.statistics import Moments
@@ -93,25 +94,7 @@ class LineWriter:
         if self._form == "jsonl":
             self._out.write(json_line(prediction) + "\n")
         else:
-            self._row(_flat(prediction_line(prediction)))
+            if self._csv is None:
+                self._csv = writer(self._out)
+            self._csv.writerow(flat(prediction_line(prediction)))
         self._out.flush()
-
-    def _row(self, row: dict[str, Any]) -> None:
-        if self._csv is None:
-            self._csv = csv.DictWriter(self._out, list(_COLUMNS), extrasaction="ignore")
-            self._csv.writeheader()
-        self._csv.writerow(row)
-
-
-_NESTED = ("present", "contribution")
-_COLUMNS = [key for key in KEYS if key not in (*_NESTED, "lag_ms")]
-_COLUMNS += [f"{key}_{name}" for key in _NESTED for name in MODALITIES]
-_COLUMNS += ["lag_ms_model"]
-
-
-def _flat(line: dict[str, Any]) -> dict[str, Any]:
-    flat = dict(line)
-    for key in _NESTED:
-        flat |= {f"{key}_{name}": line[key][name] for name in MODALITIES}
-    flat["lag_ms_model"] = line["lag_ms"].get("model")
-    return flat

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -56,6 +56,8 @@ from model.live_training import new_network, train
 from model.live_warmup import WarmUp
 from model.predictor import Predictor
 from model.rtil import RTIL, RTILConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = RTILConfig(
     width=32, heads=2, feedforward=32, state_components=8, dropout=0.0, cross_dropout=0.0,
@@ -161,15 +163,6 @@ def _write_faces(data: Path, cache: Path, rng: np.random.Generator) -> None:
 
 def _faces(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.c_[0.2 * rng.random((count, 52)), rng.normal(size=(count, 6))].astype(np.float32)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads wait for each other where the cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

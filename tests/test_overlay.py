@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import DEADLINE_MS, PageServer, chromium, eventually
+from tests.browser import DEADLINE_MS, PageServer, eventually
 
 FRESH = "() => document.querySelector('#overlay').dataset.state === 'fresh'"
 SIZE = (640, 360)
@@ -30,12 +30,6 @@ IDLE = """
 })
 """
 expect.set_options(timeout=DEADLINE_MS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

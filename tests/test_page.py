@@ -20,7 +20,6 @@ from tests.browser import (
     DEADLINE_MS,
     ROOT,
     PageServer,
-    chromium,
     counters,
     eventually,
     open_page,
@@ -29,12 +28,6 @@ from tests.browser import (
 )
 
 expect.set_options(timeout=DEADLINE_MS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

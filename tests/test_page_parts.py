@@ -17,7 +17,6 @@ from dashboard.lines import KEYS
 from tests.browser import (
     DEADLINE_MS,
     PageServer,
-    chromium,
     counters,
     eventually,
     open_page,
@@ -28,12 +27,6 @@ from tests.page_pictures import add_participant
 from tests.test_page import choose_purpose, start_demo
 
 expect.set_options(timeout=DEADLINE_MS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

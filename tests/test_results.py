@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,17 +33,11 @@ from model.training import Trainer, predict
 from model.views import three
 from tests.research_files import mmsa, write_aligned, write_mosi, write_pickle
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}
 SMALL_MITR = {"channels": 5, "fusion_heads": 2, "adapter": 6}
 SHORT = {"epochs": 2, "patience": 2, "batch": 8}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

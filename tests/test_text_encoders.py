@@ -6,7 +6,6 @@ Run time: about 25 s, most of it loading transformers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,16 +32,10 @@ from model.training import Trainer, predict
 from tests.made_encoders import texts, write_bert, write_roberta
 from tests.packages import serving
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SENTENCES = ["good film", "it was not a very good story and the plot was poor", "awful", ""]
 FAMILY = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import gzip
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from model.metrics import regression, three_classes, weighted_f1
 from model.text import TextEncoder
 from model.text_lower import LowerActivations
 from model.tuning_plan import Protocol, batches, plan, read_texts, slope
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 GOOD = ("great", "wonderful", "lovely", "brilliant", "excellent", "superb")
 BAD = ("awful", "terrible", "boring", "dreadful", "horrible", "stupid")
@@ -43,15 +45,6 @@ def sentences() -> list[tuple[str, int]]:
         for sign, words in ((1, GOOD), (-1, BAD))
         for word in words[:3]
     ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small networks on a busy machine: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
