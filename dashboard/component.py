@@ -17,6 +17,18 @@ STATIC = Path(__file__).parent / "static"
 
 LOADER = """
 const parts = new WeakMap();
+const LEAVING_MS = 5000;
+let clicked = -LEAVING_MS;
+
+// A run asked for between the click on another page's link and that page's arrival would be one of
+// this page, and bring it back.
+const noteLink = (event) => {
+  if (event.target.closest?.("a[href]")) clicked = performance.now();
+};
+document.addEventListener("click", noteLink, true);
+
+// What the script has to know of a state: where nothing runs, no more than that.
+const gist = (name, session) => (["none", "stopped"].includes(name ?? "none") ? "none" : `${session} ${name}`);
 
 export default function (component) {
   const { parentElement, data, setTriggerValue, setStateValue } = component;
@@ -34,11 +46,10 @@ export default function (component) {
   part.host = part.host ?? {};
   part.host.command = (order) => setTriggerValue("command", order);
   part.host.state = (name, session, known) => {
-    if (name === "offline") return;
-    const now = `${session ?? ""} ${name}`;
-    if (now === part.told || (known.session === session && known.state === name)) return;
+    const now = gist(name, session);
+    if (name === "offline" || now === part.told || performance.now() - clicked < LEAVING_MS) return;
     part.told = now;
-    setStateValue("state", { name, session });
+    if (now !== gist(known.state, known.session)) setStateValue("state", { name, session });
   };
   part.inner?.update(data);
   return () => {

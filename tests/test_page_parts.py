@@ -214,6 +214,49 @@ def test_health_moves_without_the_script(page: Page) -> None:
     stop(page)
 
 
+def test_the_script_runs_no_more_often_than_it_must(page: Page) -> None:
+    start_demo(page)
+    wait_counter(page, "points", 2)
+    stop(page)
+    wait_state(page, "stopped")
+    runs = counters(page)["runs"]
+    visit(page, "Health")
+    live(page)
+    wait_state(page, "stopped")
+    frames = counters(page)["frames"]
+    wait_counter(page, "frames", frames + 60)
+    assert counters(page)["runs"] == runs + 2  # one for each page
+
+
+def test_a_session_that_a_new_server_never_had_is_let_go(page: Page) -> None:
+    start_demo(page)
+    wait_counter(page, "points", 2)
+    page.evaluate(
+        "() => window.tonality.live.update({ session: 'of before', state: 'starting', runs: 1 })"
+    )
+    wait_state(page, "starting")
+    links = counters(page)["links"]
+    page.evaluate("() => window.tonality.live.feed.socket.close()")
+    wait_counter(page, "links", links + 1)
+    wait_state(page, "running")
+    page.wait_for_function("() => window.tonality.live.data.session !== 'of before'")
+    stop(page)
+
+
+def test_news_at_the_moment_of_leaving_does_not_bring_the_page_back(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            const { host } = window.tonality.live;
+            document.querySelector('[data-testid="stTopNav"] a[href$="/about"]').click();
+            host.state("ended", "another", {});
+        }"""
+    )
+    expect(page.get_by_role("tab", name="Model card")).to_be_visible()
+    page.wait_for_timeout(1500)  # as long as a run of the page left would take to come back
+    expect(page.get_by_role("tab", name="Model card")).to_be_visible()
+    live(page)
+
+
 def test_what_the_score_is_stands_on_a_page(page: Page) -> None:
     visit(page, "About this score")
     expect(page.get_by_text("It does not know what anybody feels")).to_be_visible()

@@ -26,6 +26,7 @@ export class Live {
     this.root = root;
     this.host = host; // what goes back to the page's script: command(order), state(name)
     this.data = {};
+    this.outdated = false; // what the script says is of a server that is gone
     this.palette = new Palette(root);
     this.store = new Store();
     this.alerts = new Alerts();
@@ -71,6 +72,12 @@ export class Live {
 
   get strip() {
     return this.panel.strip;
+  }
+
+  // What the script says, unless it speaks of a session that the server of now never had: after a
+  // restart of the server the script runs again only once it is told of another state.
+  get said() {
+    return this.outdated ? {} : this.data;
   }
 
   get state() {
@@ -209,6 +216,7 @@ export class Live {
   // Called at each run of the page's script: what the script knows.
   update(data) {
     this.data = data ?? {};
+    this.outdated = false;
     this.counters.runs = this.data.runs ?? 0;
   }
 
@@ -223,6 +231,8 @@ export class Live {
     const newest = panel?.strip.newest ?? 0;
     this.store.take(message);
     this.counters.messages += 1;
+    if (message.type === "snapshot") this.outdated = true;
+    if (this.outdated && this.store.knows(this.data.session)) this.outdated = false;
     if (message.type === "snapshot" || message.restarted) for (const each of this.panels) each.restart();
     if (message.type === "prediction" && panel && panel.strip.newest > newest) panel.arrived();
   }
@@ -238,7 +248,7 @@ export class Live {
   everybody() {
     const strips = [...this.store.strips.values()];
     const newest = strips.reduce((best, one) => (!best || one.touched > best.touched ? one : best), null);
-    const session = this.data.session ?? newest?.session ?? null;
+    const session = this.said.session ?? newest?.session ?? null;
     const captured = this.store.workers.filter((worker) => worker.role === "capture" && worker.session === session);
     const names = new Set([...captured, ...strips.filter((strip) => strip.session === session)].map((one) => one.participant));
     return { session, names: [...names].slice(0, MOST_PANELS) };
@@ -299,7 +309,7 @@ export class Live {
   texts(now) {
     this.counters.points = this.strip?.points.length ?? 0;
     this.counters.words = this.strip?.words.length ?? 0;
-    for (const panel of this.panels) panel.texts(this.store, this.linked, this.data, now, this.alerts);
+    for (const panel of this.panels) panel.texts(this.store, this.linked, this.said, now, this.alerts);
     this.root.dataset.state = this.state.name;
     this.root.classList.toggle("dark", this.palette.dark);
     this.banner();

@@ -164,6 +164,11 @@ export class Store {
     return this.strips.get(`${session}\n${participant}`) ?? null;
   }
 
+  // Whether the server has spoken of a session; of none there is nothing to say.
+  knows(session) {
+    return !session || [...this.workers, ...this.strips.values()].some((one) => one.session === session);
+  }
+
   capture(session, participant) {
     for (const status of this.statuses.values()) if (status.role === "capture" && status.session === session && status.participant === participant) return status;
     return null;
