@@ -47,6 +47,12 @@ NAMED: Final[Mapping[str, Callable[[Path], SequenceData]]] = {
     "meld": lambda data: datasets_plain.spoken(data, "meld"),
 }
 
+PICKLES: Final = (".pkl", ".pickle", ".p", ".dat")
+BY_NAME: Final = (
+    "; to read a data set out of the folder of the corpora, give that folder and a name (names: "
+    "'python -m model.datasets list')"
+)
+
 
 def read(
     path: Path,
@@ -73,10 +79,14 @@ def parse(path: Path, name: str | None = None) -> SequenceData:
         return datasets_stored.parse(path)
     if path.is_dir() and datasets_misa.found(path):
         return replace(datasets_misa.parse(path), source=_folder_sha256(path))
-    if path.is_file():
+    if path.is_file() and path.suffix in PICKLES:
         return replace(datasets_mmsa.parse(path), source=sha256(path))
     wanted = ", ".join(datasets_misa.FILES.values())
-    reason = f"a folder without {wanted} or data.json" if path.is_dir() else "no such file"
+    reason = "no such file"
+    if path.is_dir():
+        reason = f"a folder without {wanted} or data.json{BY_NAME}"
+    elif path.is_file():
+        reason = f"no pickle ({', '.join(PICKLES)}){BY_NAME}"
     raise CorpusError(f"{path}: {reason}")
 
 

@@ -539,3 +539,13 @@ def test_lengths_tokens_and_rows() -> None:
     assert again.ids == ("c", "c", "a")
     assert again.text is not None and isinstance(again.text.sequence, Tokens)
     assert again.text.sequence.ids[0].tolist() == [8, 9, 10, 11]
+
+
+def test_what_is_no_pickle_is_not_taken_for_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mmmo.npz", y_train=np.zeros(3))
+    with pytest.raises(CorpusError, match=r"mmmo\.npz: no pickle .*give that folder and a name"):
+        read(tmp_path / "mmmo.npz")
+    with pytest.raises(CorpusError, match=r"a folder without train\.pkl.*give that folder"):
+        read(tmp_path)
+    with pytest.raises(CorpusError, match=r"no such file$"):
+        read(tmp_path / "none.pkl")
