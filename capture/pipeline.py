@@ -36,7 +36,7 @@ SAMPLES_QUEUED = 4096
 TICK_S = 0.05  # how often live windows are looked at when nothing arrives
 TRANSCRIPT_S = 30.0
 DRAIN_S = 2.0  # after a stop, how long the stages may still finish what is queued
-SKIPPED = "passes_skipped"
+SKIPPED, UNREAD = "passes_skipped", "stretches_unread"
 
 
 class Closeable(Protocol):
@@ -313,7 +313,8 @@ class Pipeline:
             counts["pictures"] = self._face.done
         if self._speech is not None:
             counts.update(self._speech.extractor.counters.counts)
-            counts.pop(SKIPPED, None)
+            for name in (SKIPPED, UNREAD):  # told among the losses
+                counts.pop(name, None)
         return counts
 
     def losses(self) -> dict[str, int]:
@@ -322,8 +323,9 @@ class Pipeline:
         if self._face is not None:
             lost["pictures skipped"] = self._face.queue.dropped
         if self._speech is not None:
-            skipped = self._speech.extractor.counters.counts.get(SKIPPED, 0)
-            lost["recogniser passes skipped"] = skipped
+            counts = self._speech.extractor.counters.counts
+            lost["recogniser passes skipped"] = counts.get(SKIPPED, 0)
+            lost["stretches of speech not read"] = counts.get(UNREAD, 0)
         if self._windower is not None:
             lost["windows closed before all was in"] = self._windower.late_windows
         return {name: count for name, count in lost.items() if count}

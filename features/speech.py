@@ -21,6 +21,9 @@ from features.transcription import Transcription
 from features.utterance import FRAME, FRAME_S, Pass, PassPolicy, Segmenter, SpeechTrack
 
 BEHIND_S = 1.5  # a reader later than this skips passes that commit nothing
+HOPELESS_S = (
+    6.0  # windows wait 10 s for words: a reader later than this skips all, until it is back
+)
 
 
 class SpeechExtractor:
@@ -46,6 +49,7 @@ class SpeechExtractor:
         self._origin_s = origin_s
         self._decodes = words
         self._behind_s = 0.0
+        self._hopeless = False
         self._recogniser = Recogniser(folder, device, threads)
         self._segmenter = Segmenter(policy)
         self._speech = SpeechTrack(origin_s)
@@ -58,8 +62,14 @@ class SpeechExtractor:
         self._states: list[StateChunk] = []
 
     def behind(self, seconds: float) -> None:
-        """Tell how much sound waits to be fed; far behind, passes that commit nothing are skipped."""
+        """Tell how much sound waits to be fed.
+
+        Far behind, passes that commit nothing are skipped. So far behind that words would come after
+        the last revision of their windows, all are, until the reader is back: better no word of some
+        stretches than every word too late. Counted as ``stretches_unread``.
+        """
         self._behind_s = seconds
+        self._hopeless = seconds > (BEHIND_S if self._hopeless else HOPELESS_S)
 
     def feed(self, samples: np.ndarray, activity: ActivityChunk | None) -> SpeechUpdate | None:
         """Take ``(n,) float32`` and the activity values that became known with it.
@@ -147,6 +157,10 @@ class SpeechExtractor:
 
     def _look(self, step: Pass) -> bool:
         """Run one pass; ``False`` where it was skipped."""
+        if self._hopeless:
+            self.counters.add("passes_skipped")
+            self._pass_over(step)
+            return False
         if self._behind_s > BEHIND_S and not step.commit and step.cut is None:
             self.counters.add("passes_skipped")
             return False
@@ -164,6 +178,13 @@ class SpeechExtractor:
         self.counters.add("passes")
         self.pass_ms = (time.perf_counter() - began) * 1000
         return True
+
+    def _pass_over(self, step: Pass) -> None:
+        """What an earlier pass heard of this stretch is all that will be known of it."""
+        if step.commit or step.cut is not None:
+            self.counters.add("stretches_unread")
+            self._words.cut(self._time_s(step.end if step.cut is None else step.cut))
+            self._stable_until_s = max(self._stable_until_s, self._words.last_end_s)
 
     def _pool(self, encoding: Encoding, step: Pass) -> None:
         if encoding.states.shape[1] != STATE_WIDTH:

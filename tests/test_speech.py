@@ -188,6 +188,30 @@ def test_a_reader_far_behind_skips_passes_but_loses_no_sound(
     assert not any(update.tentative for update in updates)
 
 
+def test_a_reader_hopelessly_behind_lets_words_go_until_it_is_back(
+    whisper_tiny: Path, speech: np.ndarray
+) -> None:
+    """Words that come after their windows were closed help nobody, and delay those that follow."""
+    extractor, activity = SpeechExtractor(whisper_tiny, device="cpu"), SpeechActivity()
+    said = np.concatenate([speech, np.zeros(RATE_HZ, np.float32)])
+
+    def hear(behind_s: float) -> list[SpeechUpdate]:
+        extractor.behind(behind_s)
+        pieces = np.array_split(said, len(said) // 1600)
+        updates = [extractor.feed(piece, activity.feed(piece)) for piece in pieces]
+        return [update for update in updates if update is not None]
+
+    assert stable(hear(20.0)) == []
+    assert stable(hear(3.0)) == []  # not back yet; by itself 3 s would let what commits run
+    assert extractor.counters.counts["stretches_unread"] >= 2
+    assert "passes" not in extractor.counters.counts
+    updates = hear(1.0)
+    assert set(bare(stable(updates))) >= {"lecturer", "university"}
+    assert stable(updates)[0].start_s >= 2 * len(said) / RATE_HZ
+    assert updates[-1].stable_until_s > 3 * len(said) / RATE_HZ - 0.5
+    extractor.close()
+
+
 def test_a_long_monologue_keeps_windows_short_and_words_in_place(
     whisper_tiny: Path, speech: np.ndarray
 ) -> None:
