@@ -50,7 +50,8 @@ SHORT: Final = """## In short
 - Audio alone and vision alone teach nothing there that holds on other videos.
 - Without text the RTIL family is fragile: its fusion has nothing to lead it, and with the published weights
   of its alignment losses it stays at a constant on MMMO, where MITR-DNet learns. Nobody learns on YouTube.
-- Of the three claims, read the answers below: most differences are smaller than what the seeds can show.
+- None of the three claims could be shown here: almost all differences are smaller than what the seeds can
+  tell apart. On single utterances RTIL is better *without* CMD than with it.
 """
 
 TEXT_NOTE: Final = """Raw words, split 1284 / 229 / 686, labels -3..3; a text encoder and a linear answer on the
@@ -103,8 +104,6 @@ only large differences can be shown: "no difference shown" is no proof of none.
 
 LIMITS: Final = """## What is not here, and why
 
-- **Five seeds everywhere.** One processor core had the time for those in column n; `run --seeds 5` adds the
-  others and repeats nothing.
 - **Peers.** {peers}
 - **A GPU.** None was at hand: no CPU against GPU, no mixed precision where it pays.
 - **The papers' own benchmark with audio and vision.** Features of CMU-MOSI, CMU-MOSEI and CH-SIMS as MMSA
