@@ -1,4 +1,4 @@
-"""Measures the page: ``python -m tests.measure_page [MINUTES] [--demo | --scripted]``.
+"""Measures the page: ``python -m tests.measure_page [MINUTES] [--demo | --scripted | --paint [LOADS]]``.
 
 ``--demo`` is the whole of it: the real server with every worker on the looped demo clip, and a real
 headless Chromium. ``--scripted`` (the default) has made-up messages behind the real server: calm, then a
@@ -6,6 +6,10 @@ hundred times as fast on the longest curve. Prints JSON after a minute and at th
 two ``requestAnimationFrame`` calls and how long drawing takes (ms, p50 and p95 of the last minute), runs
 of the page's script per minute, and memory of the page (heap after a collection, and the renderer's
 process), of the server and of its workers.
+
+``--paint`` loads the page again and again from a server that has served it before, with nothing running:
+from the navigation's beginning to the first contentful paint, to the button Start, and until the live
+part hears the server (ms, p50 and p95), for a browser that never was here and for one that comes back.
 """
 
 from __future__ import annotations
@@ -19,14 +23,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
 from tests.browser import APP, PageServer, chromium, open_page, wait_counter, wait_state
 from tests.test_page import start_file
 
 LOADING_MS = 180_000  # models load from a cold disk on a busy machine
 MIB = 2**20
+SCREEN: ViewportSize = {"width": 1280, "height": 800}
 
 
 class Measure:
@@ -120,8 +126,58 @@ def scripted(browser: Browser, folder: Path, minutes: float) -> None:
         server.close()
 
 
+LANDMARKS = {
+    "first_paint": "performance.getEntriesByName('first-contentful-paint')[0]?.startTime",
+    "start_button": "[...document.querySelectorAll('button')].some((one) => one.textContent === 'Start') && performance.now()",
+    "live_part": "window.tonality?.counters.links > 0 && performance.now()",
+}
+
+
+def paint(browser: Browser, folder: Path, loads: int) -> None:
+    server = PageServer(folder)
+    try:
+        first = opened(browser, server)  # pays for the server's imports
+        returning = first.context
+        first.close()
+        new, again = [], []
+        for _ in range(loads):
+            context = browser.new_context(viewport=SCREEN)
+            new.append(load(context, server.url))
+            context.close()
+            again.append(load(returning, server.url))
+        for who, found in (("a new browser", new), ("one that comes back", again)):
+            figures = {
+                f"{name}_ms_p50_p95": [
+                    round(float(np.percentile([one[name] for one in found], q))) for q in (50, 95)
+                ]
+                for name in LANDMARKS
+            }
+            load_now = [round(one, 1) for one in os.getloadavg()]
+            show(f"{who}, {loads} loads", {**figures, "machine_load": load_now})
+    finally:
+        server.close()
+
+
+def load(context: BrowserContext, url: str) -> dict[str, float]:
+    """Milliseconds from the navigation's beginning to each landmark of one load."""
+    page = context.new_page()
+    page.add_init_script(
+        "window.landmarks = {}; const look = () => {"
+        + "".join(f"window.landmarks.{name} ||= {seen};" for name, seen in LANDMARKS.items())
+        + "requestAnimationFrame(look); }; look();"
+    )
+    page.goto(url)
+    page.wait_for_function(
+        "count => Object.values(window.landmarks).filter(Boolean).length === count",
+        arg=len(LANDMARKS),
+    )
+    found = dict(page.evaluate("() => window.landmarks"))
+    page.close()
+    return found
+
+
 def opened(browser: Browser, server: PageServer) -> Page:
-    return open_page(browser.new_context(viewport={"width": 1280, "height": 800}), server.url)
+    return open_page(browser.new_context(viewport=SCREEN), server.url)
 
 
 def show(title: str, numbers: dict[str, Any]) -> None:
@@ -135,9 +191,13 @@ def main() -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--demo", action="store_true", help="real workers on the looped demo clip")
     kind.add_argument("--scripted", action="store_true", help="made-up messages, calm and fast")
+    kind.add_argument("--paint", type=int, nargs="?", const=20, metavar="LOADS", help="first paint")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, chromium() as browser:
-        (demo if given.demo else scripted)(browser, Path(name), given.minutes)
+        if given.paint:
+            paint(browser, Path(name), given.paint)
+        else:
+            (demo if given.demo else scripted)(browser, Path(name), given.minutes)
 
 
 if __name__ == "__main__":

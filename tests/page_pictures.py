@@ -17,6 +17,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import PageServer, chromium, eventually, open_page, wait_state
+from tests.kept_pages import below, closed, compare, keep, opened, reviewing, steady
 from tests.test_page import start_demo, start_file
 
 SIZES = ((1280, 800), (3840, 2160), (390, 844))
@@ -76,6 +77,7 @@ class Studio:
 
     def points(self, least: int) -> None:
         """Until the session that runs now has so many windows on every page."""
+        eventually(lambda: self.server.workers() != [])
         session = self.server.workers()[0]["session"]
         script = """([session, least]) => {
           const { state, strip } = window.tonality.live;
@@ -223,6 +225,36 @@ def add_participant(page: Page, name: str, path: Path) -> None:
     page.get_by_role("button", name="Add", exact=True).click()
 
 
+def sessions_empty(studio: Studio) -> None:
+    studio.everywhere(lambda page: page.goto(f"{studio.server.url}/sessions"))
+    studio.everywhere(lambda page: expect(page.get_by_text("Nothing is kept yet")).to_be_visible())
+    studio.shoot("sessions-empty")
+    studio.home()
+
+
+def sessions(studio: Studio) -> None:
+    for name, least in (("fast", 1000), ("calm", 30)):  # ten minutes, and a quarter of one
+        keep(studio.page)
+        studio.source(name)
+        studio.points(least)
+        studio.page.keyboard.press("m")
+        studio.page.wait_for_function("() => window.tonality.live.strip.marks.length > 0")
+        studio.stop()
+    studio.everywhere(lambda page: page.goto(f"{studio.server.url}/sessions"))
+    studio.everywhere(lambda page: reviewing(page, 1))
+    studio.shoot("sessions-list", lambda page: opened(page, "combobox", "Session (2 kept)"))
+    studio.everywhere(closed)
+    studio.shoot("sessions-review", steady)
+    studio.shoot("sessions-review-below", below)
+    studio.shoot("sessions-delete", lambda page: opened(page, "button", "Delete"))
+    studio.everywhere(closed)
+    studio.everywhere(compare)
+    studio.everywhere(lambda page: reviewing(page, 2))
+    studio.shoot("sessions-compare", steady)
+    studio.shoot("sessions-compare-below", below)
+    studio.home()
+
+
 def offline(studio: Studio) -> None:
     studio.server.close()
     studio.everywhere(lambda page: wait_state(page, "offline"))
@@ -246,6 +278,7 @@ WHILE_RUNNING = (
 # In the order in which one state leads to the next; a chosen one brings those it needs.
 CALM = [
     (none, ()),
+    (sessions_empty, ()),
     (running, (*WHILE_RUNNING, "stopped")),
     (minute, ()),
     (marked, ()),
@@ -260,6 +293,7 @@ CALM = [
     (ended, ()),
     (failed, ()),
     (two, ()),
+    (sessions, ()),
     (offline, ()),
 ]  # fmt: skip
 GATED = [(starting, ("no_network",)), (no_network, ())]

@@ -23,6 +23,7 @@ from tests.browser import (
     wait_counter,
     wait_state,
 )
+from tests.kept_pages import compare, keep, opened, reviewing
 from tests.page_pictures import add_participant
 from tests.test_page import choose_purpose, start_demo
 
@@ -267,24 +268,26 @@ def test_what_the_score_is_stands_on_a_page(page: Page) -> None:
     live(page)
 
 
-def test_a_session_is_kept_reviewed_and_exported(
-    page: Page, server: PageServer, data: Path
-) -> None:
+@pytest.fixture(scope="module")
+def kept(page: Page) -> None:
+    """Two sessions that were chosen to be kept; there was none before."""
     visit(page, "Sessions")
     expect(page.get_by_text("Nothing is kept yet")).to_be_visible()
     live(page)
     for _ in range(2):
-        page.get_by_role("combobox", name="Keep").click()
-        page.get_by_role("option", name="for an hour").click()
+        keep(page)
         start_demo(page)
         expect(page.get_by_text("are kept for an hour")).to_be_visible()
         wait_counter(page, "points", 12)
         page.keyboard.press("m")
         page.wait_for_function("() => window.tonality.live.strip.marks.length === 1")
         stop(page)
+
+
+def test_a_session_is_kept_reviewed_and_exported(page: Page, kept: None) -> None:
     visit(page, "Sessions")
     expect(page.get_by_text("Session (2 kept)")).to_be_visible()
-    page.wait_for_function("() => window.tonalityReview?.tracks[0]?.track.points.length > 10")
+    reviewing(page, 1)
     reviewed(page)
     with page.expect_download() as down:
         page.get_by_role("button", name="Export JSON lines").click()
@@ -293,6 +296,30 @@ def test_a_session_is_kept_reviewed_and_exported(
     with page.expect_download() as down:
         page.get_by_role("button", name="Export CSV").click()
     assert len(list(csv.DictReader(io.StringIO(Path(down.value.path()).read_text())))) == len(lines)
+    live(page)
+
+
+def test_two_kept_sessions_are_compared_and_one_is_deleted(
+    page: Page, kept: None, data: Path
+) -> None:
+    visit(page, "Sessions")
+    reviewing(page, 1)
+    folders = {one.name for one in (data / "sessions").iterdir()}
+    compare(page)
+    both = reviewing(page, 2)
+    assert len(folders) == 2 and set(both) == folders
+    page.locator(".review canvas.detail").first.focus()
+    page.keyboard.press("+")  # what one curve does, the other does too
+    page.wait_for_function(
+        "() => window.tonalityReview.tracks.every((one) => one.span < one.length)"
+    )
+
+    opened(page, "button", "Delete")
+    page.get_by_role("button", name="Delete this session").click()
+    expect(page.get_by_text("Session (1 kept)")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Compare with")).to_be_disabled()
+    assert reviewing(page, 1) == both[1:]
+    assert {one.name for one in (data / "sessions").iterdir()} == set(both[1:])
     live(page)
 
 
