@@ -4,7 +4,7 @@ from __future__ import annotations
 
 STYLE = """
 <style>
-  .stMainBlockContainer { padding: 3.6rem 2rem 1rem; max-width: none; }
+  .stMainBlockContainer { padding: 4.1rem 2rem 1rem; max-width: none; }
   [data-testid="stSidebarUserContent"] { padding-top: 0; }
   [data-testid="stSidebarHeader"] { height: 2.2rem; }
   [data-testid="stSidebar"] h1 { padding: 0 0 .4rem; font-size: 1.7rem; }
@@ -13,11 +13,11 @@ STYLE = """
   [data-testid="stMain"] h1 { padding: 0 0 .6rem; font-size: 2rem; }
   .st-key-about { max-width: 860px; }
   @media (max-width: 560px) {
-    .stMainBlockContainer { padding: 3.6rem 1rem 1rem; }
+    .stMainBlockContainer { padding: 4.1rem 1rem 1rem; }
   }
   @media (min-width: 2200px) {
     [data-testid="stSidebar"], [data-testid="stHeader"] { zoom: 1.5; }
-    .stMainBlockContainer { padding-top: 5.4rem; }
+    .stMainBlockContainer { padding-top: 6rem; }
     [data-testid="stMain"] h1, .st-key-about, .st-key-sessions { zoom: 1.6; }
   }
 </style>

@@ -17,9 +17,9 @@ from features.errors import TonalityError
 NOTHING = """
 Nothing is kept yet, and nothing is ever kept by itself.
 
-To keep a session, choose **Keep** before you press Start (or while it runs). Scores, words and marks
-are then written to this machine's disk; pictures and sound never are. What is kept is deleted by
-itself when its time is over.
+To keep a session, choose **Keep** above Start, or while it runs (on a small screen that is behind »
+at the top left). Scores, words and marks are then written to this machine's disk; pictures and sound
+never are. What is kept is deleted by itself when its time is over.
 """
 
 
@@ -91,16 +91,19 @@ def _actions(server: Server, kept: Kept) -> None:
 def _title(kept: Kept) -> str:
     minutes = max(0.0, kept.last - kept.head.begun) / 60
     length = f"{minutes:.0f} min" if minutes >= 1 else f"{minutes * 60:.0f} s"
-    return f"{_when(kept.head.begun)}, {length}"
+    return f"{_when(kept.head.begun, '%H:%M:%S')}, {length}"  # two may begin in one minute
 
 
 def _described(kept: Kept) -> str:
     purpose = kept.head.purpose or "not stated"
     return (
-        f"Purpose: {purpose}. {kept.size / 2**20:.1f} MiB on disk, "
-        f"deleted by itself on {_when(kept.until)}."
+        f"Purpose: {purpose}. {_size(kept.size)} on disk, deleted by itself on {_when(kept.until)}."
     )
 
 
-def _when(at: float) -> str:
-    return f"{datetime.fromtimestamp(at):%d %b %Y, %H:%M}"
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
+
+
+def _when(at: float, clock: str = "%H:%M") -> str:
+    return f"{datetime.fromtimestamp(at):%d %b %Y, {clock}}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterable
@@ -227,7 +228,7 @@ class Supervisor:
             worker.state, worker.detail = "failed", last_line
             logger.error("worker %s: %s", worker.spec.name, last_line)
         else:
-            self._died(worker, worker.killed_for or f"exited with {code}: {last_line}".rstrip(": "))
+            self._died(worker, worker.killed_for or _ending(code, last_line))
 
     def _died(self, worker: Worker, reason: str) -> None:
         now_s = self._now_s()
@@ -281,3 +282,12 @@ def _wait_all(processes: list[WorkerProcess], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     for process in processes:
         process.wait(deadline - time.monotonic())
+
+
+def _ending(code: int | None, last_line: str) -> str:
+    """For people: how a process came to its end that nobody had asked for."""
+    if code == -signal.SIGKILL:
+        return "killed from outside, as the system does when memory runs out"
+    if code is not None and code < 0:
+        return f"ended by {signal.Signals(-code).name}: {last_line}".rstrip(": ")
+    return f"exited with {code}: {last_line}".rstrip(": ")

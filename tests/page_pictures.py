@@ -45,7 +45,12 @@ class Studio:
         for page in self.pages:
             act(page)
 
-    def shoot(self, state: str, before: Callable[[Page], object] | None = None) -> None:
+    def shoot(
+        self,
+        state: str,
+        before: Callable[[Page], object] | None = None,
+        settled_ms: float = SETTLED_MS,
+    ) -> None:
         """One picture of each size and scheme; ``before`` brings a passing state about again."""
         for page in self.pages:
             width = page.viewport_size["width"] if page.viewport_size else 0
@@ -53,7 +58,7 @@ class Studio:
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
                 if before is not None:
                     before(page)
-                page.wait_for_timeout(SETTLED_MS)
+                page.wait_for_timeout(settled_ms)
                 path = self.out / f"{state}-{width}-{scheme}.png"
                 page.screenshot(path=path)
                 sys.stdout.write(f"{path}\n")
@@ -150,7 +155,7 @@ def restarting(studio: Studio) -> None:
         os.kill(studio.server.workers()[0]["pid"], signal.SIGKILL)
         expect(page.get_by_test_id("banner")).to_contain_text("being restarted")
 
-    studio.shoot("restarting", again)
+    studio.shoot("restarting", again, settled_ms=0)
     eventually(lambda: studio.server.workers()[0]["state"] == "running")
 
 

@@ -401,6 +401,15 @@ def test_a_start_waits_for_the_network_and_says_why_it_cannot_be(
         server.close()
 
 
+WINDOWS = """
+() => {
+  window.windows = [];
+  const note = () => document.querySelectorAll("[role=dialog] [slot=title]").forEach((one) => window.windows.push(one.textContent));
+  new MutationObserver(note).observe(document.body, { childList: true, subtree: true });
+}
+"""
+
+
 def test_a_server_that_goes_away_is_said_and_leaves_no_process(
     context: BrowserContext, tmp_path: Path
 ) -> None:
@@ -409,9 +418,12 @@ def test_a_server_that_goes_away_is_said_and_leaves_no_process(
     wait_state(page, "running")
     family = server.family()
     assert len(family) == 2
+    page.evaluate(WINDOWS)
     server.close()
     wait_state(page, "offline")
     expect(page.get_by_test_id("banner")).to_contain_text("does not answer")
+    page.wait_for_function("() => window.windows.includes('Connection error')")
+    expect(page.get_by_role("dialog")).to_have_count(0)  # ours says more, and is not covered
     assert not any(process.is_running() for process in family)
     assert server.process.returncode is not None
     assert not psutil.pid_exists(server.process.pid)

@@ -192,7 +192,9 @@ export class Live {
     this.projected = !this.projected;
     this.root.classList.toggle("projector", this.projected);
     this.raise();
-    this.root.querySelector('[data-do="projector"]').setAttribute("aria-pressed", String(this.projected));
+    const button = this.root.querySelector('[data-do="projector"]');
+    button.setAttribute("aria-pressed", String(this.projected));
+    button.textContent = this.projected ? "Leave (Esc)" : "Large";
     this.enlarge();
   }
 
@@ -297,6 +299,7 @@ export class Live {
       this.pick();
       this.palette.read();
       this.texts(now);
+      if (!this.linked) quiet();
     }
     const begun = performance.now();
     const drawn = this.panels.filter((panel) => panel.draw(now, elapsed)).length;
@@ -370,4 +373,11 @@ function spoken(panel, named) {
   const missing = MODALITIES.filter((name) => panel.state.lamps[name].state !== "present").map((name) => NAMES[name].toLowerCase());
   const score = last.sentiment === null ? "Nothing seen, heard or said" : `Sentiment ${wording(last.sentiment)}, ${last.sentiment.toFixed(1)}`;
   return `${named ? `${panel.participant}: ` : ""}${score}. ${missing.length ? `Missing: ${missing.join(", ")}.` : "All three present."}`;
+}
+
+// Streamlit's own window about a lost server says less than the banner, covers it, and asks for the internet.
+function quiet() {
+  for (const box of document.querySelectorAll("[role=dialog]")) {
+    if (box.querySelector("[slot=title]")?.textContent === "Connection error") box.querySelector("button[aria-label=Close]")?.click();
+  }
 }

@@ -26,7 +26,7 @@ export class ReviewTrack {
     this.element.innerHTML = MARKUP;
     parent.append(this.element);
     const find = (selector) => this.element.querySelector(selector);
-    find("h3").textContent = new Date(session.begun * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    find("h3").textContent = new Date(session.begun * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
     find(".small").textContent = session.purpose;
     this.detail = find(".detail");
     this.whole = find(".whole");
@@ -150,7 +150,6 @@ export class ReviewTrack {
     const rows = phrases(words, -Infinity).map((phrase) => ({ at: phrase[0].start, words: phrase }));
     const notes = this.track.marks.map(({ at_s, text }) => ({ at: at_s, note: text || "marked" }));
     let index = 0;
-    const colour = (word) => this.palette.score(this.track.scoreOf((word.start + word.end) / 2));
     this.list.replaceChildren(
       ...[...rows, ...notes].sort((a, b) => a.at - b.at).map(({ at, words: said, note }) => {
         const line = document.createElement("p");
@@ -165,7 +164,6 @@ export class ReviewTrack {
         for (const word of said ?? []) {
           const span = document.createElement("span");
           span.textContent = word.text;
-          span.style.color = colour(word);
           span.dataset.at = String(word.start);
           span.dataset.word = String(index);
           index += 1;
@@ -176,9 +174,20 @@ export class ReviewTrack {
       })
     );
     for (const word of words) word.scale = undefined; // the curve breaks its lines elsewhere
+    this.colour();
+  }
+
+  // Each word in the colour of its moment; again when the theme has changed.
+  colour() {
+    this.coloured = this.palette.key;
+    for (const span of this.list.querySelectorAll("[data-word]")) {
+      const { start, end } = this.track.words[Number(span.dataset.word)];
+      span.style.color = this.palette.score(this.track.scoreOf((start + end) / 2));
+    }
   }
 
   draw() {
+    if (this.coloured !== this.palette.key) this.colour();
     this.curve.resize();
     if (this.curve.span !== this.span) this.curve.show(this.span);
     this.curve.draw(this.track, this.head, this.palette.key);

@@ -40,7 +40,7 @@ function stateName(capture, strip, linked, data) {
 }
 
 function banner(name, capture, silent, trouble, linked, now) {
-  if (!linked) return { banner: "The server does not answer. Is it still running? The page tries again by itself.", bad: true };
+  if (!linked) return { banner: "The server does not answer. If it was ended, start it again: the page comes back by itself.", bad: true };
   const server = trouble.find((worker) => worker.role === "server");
   if (server) return { banner: `A part of the server has ended: ${server.detail}`, bad: true };
   const network = trouble.find((worker) => worker.role === "inference" && worker.state === "failed");
@@ -69,7 +69,7 @@ function hint(name, strip, capture, workers) {
   if (name === "paused") return "Paused: nothing is seen or heard.\nPress Resume or the space bar to go on.";
   const empty = !strip?.points?.length;
   if (name === "ended" && empty) return `The source is over, and gave no window to score.\nChoose another one ${where()} and press Start.`;
-  if (name === "failed" && empty) return "Nothing is running.\nSee the message above; then press Start.";
+  if (name === "failed" && empty) return "Nothing is running.\nDo what the message above says.";
   if (name === "stopped" && empty) return `Stopped.\nChoose a source ${where()} and press Start.`;
   return "";
 }
