@@ -56,7 +56,7 @@ export class Playhead {
 }
 
 export class Curve {
-  constructor(canvas, palette) {
+  constructor(canvas, palette, still = false) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.palette = palette;
@@ -66,7 +66,7 @@ export class Curve {
     this.shown = []; // the phrases themselves
     this.hover = null;
     this.limits = null; // of alerts: {below, above}
-    this.still = false; // a session that is over: nothing is newest, and there is no gutter
+    this.still = still; // a session that is over: nothing is newest, and there is no gutter
     this.resize();
     this.abort = new AbortController();
     const { signal } = this.abort;

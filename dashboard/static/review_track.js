@@ -31,8 +31,7 @@ export class ReviewTrack {
     this.detail = find(".detail");
     this.whole = find(".whole");
     this.list = find(".words");
-    this.curve = new Curve(this.detail, palette);
-    this.curve.still = true;
+    this.curve = new Curve(this.detail, palette, true);
     this.people(find("select"));
     this.abort = new AbortController();
     this.listen(this.abort.signal);
