@@ -13,7 +13,7 @@ import torch
 from features.messages import Statistics
 from features.spec import FACE, LIVE, STATES, VOICE
 from model.corpora_text import TRAIN
-from model.emotions import targets_of
+from model.emotions import SIDES, targets_of
 from model.inputs import VOICE_WIDTH, Batch, Prior, Sample, collate
 from model.live_faces import FaceMaker
 from model.live_samples import no_stream
@@ -23,10 +23,13 @@ NONE: Final = -1  # the row of a modality that is missing
 CLASS_EDGES: Final = (-0.5, 0.5)  # between negative, neutral and positive labels
 # How often negative, neutral and positive are drawn, by modality. Faces and voices are mostly at rest
 # while people talk; learned from equal parts, every face that does not smile would be half an angry
-# one, and every lively voice too. What is read of emotions is weighed back (`read_weights`).
+# one, and every lively voice too. What is read of emotions is weighed back (`Drawing.weights_of`).
 CLASS_SHARES: Final = ((1.0, 1.0, 1.0), (0.8, 1.4, 0.8), (0.35, 1.8, 0.8))
 SPOKEN_SHARE: Final = 0.5  # of real pairs of voice and face, those that come with their words
 NEUTRAL_SPOKEN: Final = "neutral sentences"  # split of texts that real clips say whatever is felt
+FACE_KIND: Final = 2
+SURPRISE_COUNTS: Final = 0.3  # against a side
+TRIED: Final = 4096  # rows drawn to see how often each emotion comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,6 @@ class Banks:
         """Emotions ``(n, 8) bool`` that would do, in the order of ``MODALITIES``."""
         voice, face = (targets_of(own.emotion) for own in (self.voice, self.face))
         return self.text.targets, voice, face
-
-    def weights_of(self, rows: np.ndarray) -> np.ndarray:
-        """``rows (B, 3)`` to ``(B, 3)``: how much the emotions of each count; see :func:`read_weights`."""
-        labels = self.labels_of(rows)
-        return np.stack([read_weights(labels[:, m], m) for m in range(labels.shape[1])], 1)
 
     def targets_of(self, rows: np.ndarray) -> np.ndarray:
         """``rows (B, 3)`` to ``(B, 3, 8) bool``; all true where a modality is missing."""
@@ -173,6 +171,25 @@ class Drawing:
             if name in clips
         ]
         self._sentences = np.flatnonzero(banks.text.split == NEUTRAL_SPOKEN)
+        seen = self.rows(TRIED, np.random.default_rng(0))[:, FACE_KIND]
+        seen = seen[seen >= 0]
+        self._acted = banks.face.clip != ""
+        self._faces = np.stack([
+            side_weights(banks.targets[FACE_KIND][seen[self._acted[seen] == acted]])
+            for acted in (False, True)
+        ])  # fmt: skip
+
+    def weights_of(self, rows: np.ndarray) -> np.ndarray:
+        """``rows (B, 3)`` to ``(B, 3)``: how much the emotions of each count.
+
+        Those of texts and voices by :func:`read_weights`; those of faces so that the sides come alike
+        in all that is drawn, of which synthetic windows hold other shares than faces alone: among
+        pictures and among actors, who would else teach pictures how seldom they are at rest.
+        """
+        labels, targets = self._banks.labels_of(rows), self._banks.targets_of(rows)
+        weights = [read_weights(labels[:, m], m) for m in range(FACE_KIND)]
+        faces = self._faces[self._acted[rows[:, FACE_KIND]].astype(int)]
+        return np.stack([*weights, (targets[:, FACE_KIND] * faces).sum(1)], 1)
 
     def rows(self, size: int, chance: np.random.Generator) -> np.ndarray:
         """``(size, 3)`` rows of text, voice and face, ``NONE`` where missing."""
@@ -222,6 +239,26 @@ def read_weights(labels: np.ndarray, m: int) -> np.ndarray:
     kinds = np.digitize(labels, CLASS_EDGES)
     weights: np.ndarray = (1.0 / shares)[kinds].astype(np.float32)
     return weights
+
+
+def share_weights(labels: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """How much each of ``labels (n,)``, whose kinds were drawn alike, counts as if they had been drawn
+    in ``shares``; 1 on average over the kinds."""
+    weights: np.ndarray = (np.array(shares) / np.mean(shares))[np.digitize(labels, CLASS_EDGES)]
+    return weights.astype(np.float32)
+
+
+def side_weights(targets: np.ndarray) -> np.ndarray:
+    """How much each emotion counts, ``(8,) float32``, so that among drawn ``targets (n, 8) bool`` of
+    one emotion each the sides weigh alike and surprise, which has none, less; 1 on average."""
+    drawn = targets.sum(0)
+    weights = np.full(targets.shape[1], SURPRISE_COUNTS / max(int(drawn[-1]), 1))
+    for members in SIDES:
+        weights[members] = 1.0 / max(int(drawn[members].sum()), 1)
+    scaled: np.ndarray = (weights * len(targets) / max(float(weights @ drawn), 1e-9)).astype(
+        np.float32
+    )
+    return scaled
 
 
 def class_weights(labels: np.ndarray, shares: Sequence[float]) -> np.ndarray:

@@ -57,11 +57,12 @@ python -m model.live_report --data CORPORA
 Every training window is made by the code that runs live: clips on the live tracks, cut at live window
 ends, normalised by running statistics of 0 to 90 s of the same speaker's other clips blended with a
 prior worth 3 s (voice) or 60 s (face). Faces get tremor, gaps, speech movements of the mouth and the
-steady offsets of webcams under the same label; gaze and head pose are hidden from the network.
+steady offsets of webcams under the same label; three in ten hold perfectly still, as pictures do; gaze
+and head pose are hidden from the network.
 
 First the readings of voice and face are learned from the mean and deviation of each feature over the
-window, pairs of windows mixed (mixup), one of the voice's two streams hidden in half of them. Then the
-whole network learns from single modalities, from RAVDESS' clips with voice, face and (neutral) words,
+window, pairs of the voice's windows mixed (mixup), one of its two streams hidden in half of them. Then,
+while these readings go on at a tenth of the rate, the whole network learns from single modalities, from RAVDESS' clips with voice, face and (neutral) words,
 and from **synthetic** windows that put texts, voices and faces of different corpora together, of like
 labels or of unlike ones. The truth of a subset is the mean label of what is in it, words counted twice
 and each as far as it is from rest: who says something is heard more than who says nothing. How words,

@@ -183,8 +183,6 @@ def face_bank(
     training = np.concatenate([t.values[t.split == TRAIN] for t in tables])
     prior = Prior(training.mean(0), training.var(0), plan.prior_s[FACE])
     frames_again = np.tile(frames, (VIDEO_REPEATS, 1))
-    neutral = fer.values[(fer.split == TRAIN) & (fer.emotion == "neutral")]
-    motion = speech_motion(frames) if len(frames) else np.zeros((1, 58), np.float32)
     values = np.concatenate([*(t.values for t in tables), frames_again])
     count = len(frames_again)
     bank = FaceBank(
@@ -195,7 +193,17 @@ def face_bank(
         emotion=np.concatenate([*(t.emotion for t in tables), np.full(count, "neutral")]),
         own=[*[None] * len(fer.label), *(own[i] for i in used), *[None] * count],
     )
-    return bank, FaceMaker(prior, neutral, motion)
+    return bank, face_maker(fer, videos, prior)
+
+
+def face_maker(
+    fer: FaceTable, videos: dict[str, tuple[np.ndarray, np.ndarray]], prior: Prior
+) -> FaceMaker:
+    """Makes faces live out of training faces at rest and of the speech of the neutral speaker."""
+    neutral = fer.values[(fer.split == TRAIN) & (fer.emotion == "neutral")]
+    frames = videos[TRAIN_VIDEO][1] if TRAIN_VIDEO in videos else np.zeros((0, 58), np.float32)
+    motion = speech_motion(frames) if len(frames) else np.zeros((1, 58), np.float32)
+    return FaceMaker(prior, neutral, motion)
 
 
 def actor_statistics(actors: FaceTable, chance: np.random.Generator) -> list[Statistics]:

@@ -38,6 +38,7 @@ from model.live_data import (
     MAX_SPEECH_S,
     SENTENCES,
     actor_statistics,
+    face_maker,
     upper_states,
     windows_of,
 )
@@ -104,8 +105,7 @@ def faces_of(data: Path, cache: Path, checkpoint: Checkpoint) -> tuple[FaceBank,
         emotion=np.concatenate([t.emotion for t in tables]),
         own=[*[None] * count, *(own[i] for i in used)],
     )
-    nothing = np.zeros((1, fer.values.shape[1]), np.float32)
-    return bank, FaceMaker(checkpoint.priors[FACE], nothing, nothing)
+    return bank, face_maker(fer, load_videos(cache), checkpoint.priors[FACE])
 
 
 @dataclass(frozen=True, slots=True)

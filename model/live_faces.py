@@ -1,4 +1,4 @@
-"""Faces that hold still made to live: jitter, speech, gaps, and people with faces of their own.
+"""Faces that hold still made to live: tremor, speech, gaps, and people with faces of their own.
 
 Still pictures of faces know nothing of speech, and models of them take a speaking mouth, or the
 lowered brows of everybody who looks at a screen, for a bad mood. So the same face is shown with its
@@ -44,8 +44,12 @@ CAMERA: Final[dict[tuple[str, ...], float]] = {
     ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"): -0.8,
 }
 CAMERA_REST: Final = 0.2  # and any other shape, either way
-JITTER: Final = 0.01  # of a blendshape, standard deviation
-JITTER_STAYS: Final = 0.8
+STILL_SHARE: Final = 0.3  # the share that is a picture: it holds perfectly still for the window
+# How a face trembles that holds still: blendshapes are probabilities, and what is plainly there or
+# plainly not there does not move. Standard deviation at a half; neutral videos show .02 to .03 there,
+# some shapes twice that.
+TREMOR: Final = 0.025
+TREMOR_STAYS: Final = 0.8
 
 
 def face_columns() -> np.ndarray:
@@ -81,11 +85,15 @@ class FaceMaker:
         ``own`` are statistics of this very person; a person made up takes their place where there
         are none.
         """
+        face = face.copy()
         if own is None and chance.random() < PERSON_SHARE:
             face, own = self._person(face, chance)
         if chance.random() < CAMERA_SHARE:
             face = face + self._camera(chance)
-        values = face + _jitter(chance)
+        face[:SHAPES] = np.clip(face[:SHAPES], 0.0, 1.0)
+        if chance.random() < STILL_SHARE:
+            return self.still(face, own)
+        values = face + _tremor(face, chance)
         if chance.random() < SPEECH_SHARE:
             values = values + self._speech(chance)
         values[:, :SHAPES] = np.clip(values[:, :SHAPES], 0.0, 1.0)
@@ -135,13 +143,15 @@ def speaker_statistics(values: np.ndarray, seconds_each: float) -> Statistics:
     )
 
 
-def _jitter(chance: np.random.Generator) -> np.ndarray:
-    """Noise that stays a while, ``(40, 58)``; the landmarks of a face that holds still tremble."""
-    fresh = chance.normal(0.0, JITTER, (STEPS, SHAPES + len(POSE)))
-    kept = np.sqrt(1 - JITTER_STAYS**2)
+def _tremor(face: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    """Movement that stays a while, ``(40, 58)``, of a face ``(58,)`` that holds still."""
+    fresh = chance.normal(size=(STEPS, SHAPES))
+    kept = np.sqrt(1 - TREMOR_STAYS**2)
     for step in range(1, STEPS):
-        fresh[step] = JITTER_STAYS * fresh[step - 1] + kept * fresh[step]
-    return fresh
+        fresh[step] = TREMOR_STAYS * fresh[step - 1] + kept * fresh[step]
+    moved = np.zeros((STEPS, len(face)))
+    moved[:, :SHAPES] = TREMOR * 4.0 * face[:SHAPES] * (1.0 - face[:SHAPES]) * fresh
+    return moved
 
 
 def _gaps(chance: np.random.Generator) -> np.ndarray:

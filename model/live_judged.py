@@ -90,7 +90,7 @@ class Judged:
         }
 
     def faces(self) -> Measures:
-        """Pictures alone, by the side that they are read for."""
+        """Pictures alone, by the side that they are read for, and the same faces moving as live."""
         face = self.banks.face
         out: Measures = {}
         test = np.flatnonzero((face.clip == "") & (face.split == TEST))
@@ -100,6 +100,11 @@ class Judged:
                 "n": int((face.emotion[test] != "surprise").sum()),
                 "balanced_3": three_sides(sides, face.emotion[test]),
                 "mae": float(np.abs(self._alone(2, test) - face.label[test]).mean()),
+            }
+            moving = read_rows(self.network, self.banks, 2, test, np.random.default_rng(0))
+            out["face fer2013 public test moving"] = {
+                "n": out["face fer2013 public test"]["n"],
+                "balanced_3": three_sides(sides_of(moving), face.emotion[test]),
             }
         return out
 

@@ -39,11 +39,14 @@ def score_rows(network: RTIL, banks: Banks, rows: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def read_rows(network: RTIL, banks: Banks, m: int, rows: np.ndarray) -> Tensor:
-    """Logits ``(n, 8)`` of the emotions that modality ``m`` alone is read for, of rows of its bank."""
+def read_rows(
+    network: RTIL, banks: Banks, m: int, rows: np.ndarray, chance: np.random.Generator | None = None
+) -> Tensor:
+    """Logits ``(n, 8)`` of the emotions that modality ``m`` alone is read for, of rows of its bank;
+    with ``chance`` faces come to live."""
     network.eval()
     whole = alone(m, rows)
-    batches = (banks.batch(whole[i : i + BATCH]) for i in range(0, len(rows), BATCH))
+    batches = (banks.batch(whole[i : i + BATCH], chance) for i in range(0, len(rows), BATCH))
     found = [network.encode(batch).readings[m][:, : len(EMOTIONS)] for batch in batches]
     return torch.cat([torch.zeros(0, len(EMOTIONS)), *found])
 

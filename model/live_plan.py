@@ -30,7 +30,9 @@ class LivePlan(msgspec.Struct, frozen=True, kw_only=True):
     agree, and those that do not. ``drop_stream``: how often each of the voice's two streams hides.
     ``reliance``: how much text, voice and face are believed where they disagree; words say most about
     sentiment in every published ablation, and our voices and faces are acted. ``at_rest``: how much a
-    label of zero counts against others, in points of the scale.
+    label of zero counts against others, in points of the scale. ``kept_rate``: share of ``rate`` at
+    which the readings learned beforehand go on learning: at all of it the noise of small batches
+    costs them what they knew.
     """
 
     data: DataPlan = DataPlan()
@@ -40,6 +42,7 @@ class LivePlan(msgspec.Struct, frozen=True, kw_only=True):
     steps: int = 100
     batch: int = 64
     rate: float = 5e-4
+    kept_rate: float = 0.1
     decay: float = 0.02
     shares: tuple[float, ...] = (0.2, 0.26, 0.24, 0.1, 0.13, 0.07)
     drop_stream: float = 0.25

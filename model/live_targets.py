@@ -61,6 +61,7 @@ TARGETS: Final = (
     Target("voice that speaks neutrally: deviation over windows", "swing of a neutral voice", "sd", STEADY, at_most=True),
 )  # fmt: skip
 BESIDE: Final = (
+    ("FER2013 public test, faces moving as live: balanced accuracy", "face fer2013 public test moving", "balanced_3"),
     ("RAVDESS, actors left out, descriptors alone: balanced accuracy", "folds descriptors", "balanced_read"),
     ("RAVDESS, actors left out, descriptors alone: AUC", "folds descriptors", "auc_read"),
     ("RAVDESS, actors left out, encoder states alone: AUC", "folds states", "auc_read"),

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -112,10 +112,10 @@ def update(
     rows = drawing.rows(plan.batch, chance)
     batch = disturb(banks.batch(rows, chance), plan)
     for group in optimiser.param_groups:
-        group["lr"] = plan.rate * slope(step, plan.epochs * plan.steps)
+        group["lr"] = group["peak"] * slope(step, plan.epochs * plan.steps)
     labels = torch.from_numpy(banks.labels_of(rows))
     targets = torch.from_numpy(banks.targets_of(rows))
-    weights = torch.from_numpy(banks.weights_of(rows))
+    weights = torch.from_numpy(drawing.weights_of(rows))
     found = losses(network, batch, labels, targets, plan, weights)
     optimiser.zero_grad(set_to_none=True)
     torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -133,7 +133,7 @@ def train(
     advance: Callable[[int], None] = lambda steps: None,
 ) -> LiveState:
     """Run or go on; leaves the average of the weights in the network. ``judge`` measures each epoch."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=plan.decay)
+    optimiser = torch.optim.AdamW(_groups(network, plan), weight_decay=plan.decay)
     average = deepcopy(network).requires_grad_(False)
     state = LiveState(folder, plan.key, network, average, optimiser)
     state.resume()
@@ -152,6 +152,21 @@ def train(
     state.take_average()
     network.eval()
     return state
+
+
+def _groups(network: RTIL, plan: LivePlan) -> list[dict[str, Any]]:
+    """Parameters with the peak of their rate: readings learned beforehand, and all else."""
+    begun = (
+        network.text_direct, network.text_summary, network.voice_summary, network.face_summary,
+        network.alone,
+    )  # fmt: skip
+    early = [p for part in begun for p in part.parameters()]
+    known = {id(p) for p in early}
+    late = [p for p in network.parameters() if id(p) not in known]
+    return [
+        {"params": early, "peak": plan.kept_rate * plan.rate},
+        {"params": late, "peak": plan.rate},
+    ]
 
 
 def run(

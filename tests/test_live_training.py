@@ -25,17 +25,17 @@ from features.spec import BLENDSHAPES, FACE, LIVE, PITCH_COLUMN, STATES, VOICE
 from features.speech import SpeechExtractor
 from features.voice import VoiceExtractor
 from features.windows import Windower, WindowerConfig
-from model import corpora_face, corpora_text, corpora_voice, live_folds
+from model import corpora_face, corpora_text, corpora_voice, live_faces, live_folds
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.corpora_text import TEST, TRAIN, VALID
-from model.emotions import EMOTIONS, positive_odds, side_logits
+from model.emotions import EMOTIONS, SIDES, positive_odds, side_logits, targets_of
 from model.features_cache import save_arrays
 from model.inputs import Prior, Sample, prepare
-from model.live_banks import NEUTRAL_SPOKEN, NONE, Banks, Drawing
+from model.live_banks import NEUTRAL_SPOKEN, NONE, Banks, Drawing, share_weights, side_weights
 from model.live_data import DataPlan, load_banks, load_encoder
 from model.live_evaluation import evaluate, voices_of
-from model.live_faces import HIDDEN, SPEAKING, face_columns, speech_motion
+from model.live_faces import HIDDEN, SPEAKING, STILL_SHARE, FaceMaker, face_columns, speech_motion
 from model.live_judging import (
     alone,
     auc,
@@ -304,7 +304,7 @@ def test_a_killed_run_goes_on_as_if_there_had_been_none(
 
 def test_another_seed_gives_another_network(banks: Banks) -> None:
     first, again = new_network(banks, PLAN, SMALL), new_network(banks, PLAN, SMALL)
-    other = new_network(banks, LivePlan(seed=1), SMALL)
+    other = new_network(banks, replace(PLAN, seed=1), SMALL)
     assert torch.equal(first.shared.weight, again.shared.weight)
     assert not torch.equal(first.shared.weight, other.shared.weight)
 
@@ -419,6 +419,57 @@ def test_gaze_and_pose_say_nothing(trained: tuple[RTIL, list[dict[str, float]]])
     assert len(HIDDEN) == int((columns == 0).sum())
 
 
+def test_the_sides_of_faces_weigh_alike_however_often_they_are_drawn(banks: Banks) -> None:
+    drawing = Drawing(banks, PLAN.shares)
+    rows = drawing.rows(6000, np.random.default_rng(1))
+    rows = rows[rows[:, 2] >= 0]
+    acted = banks.face.clip[rows[:, 2]] != ""
+    for kind in (rows[acted], rows[~acted]):
+        weights, targets = drawing.weights_of(kind)[:, 2], banks.targets_of(kind)[:, 2]
+        sides = [float(weights[targets[:, side].any(1)].sum()) for side in SIDES]
+        assert max(sides) < 1.25 * min(sides), "within what 4096 draws can tell"
+        assert weights.mean() == pytest.approx(1.0, abs=0.05)
+        drawn = [int(targets[:, side].any(1).sum()) for side in SIDES]
+        assert max(drawn) > 1.5 * min(drawn), "they are not drawn alike"
+
+
+def test_weights_by_hand() -> None:
+    targets = targets_of(np.array(["angry", "sad", "sad", "neutral", "happy", "surprise"]))
+    weights = side_weights(targets)
+    own = targets @ weights
+    assert own[0] == own[1] == own[2] == pytest.approx(own[3] / 3)
+    assert own[3] == own[4] == pytest.approx(own[5] / 0.3)
+    assert own.mean() == pytest.approx(1.0)
+    found = share_weights(np.array([-2.0, 0.0, 0.2, 2.0]), (1.0, 4.0, 1.0))
+    np.testing.assert_allclose(found, [0.5, 2.0, 2.0, 0.5])
+
+
+def _maker() -> FaceMaker:
+    width = LIVE.stream(FACE).width
+    prior = Prior(np.zeros(width, np.float32), np.ones(width, np.float32), 60.0)
+    return FaceMaker(prior, np.zeros((1, width), np.float32), np.zeros((1, width), np.float32))
+
+
+def test_a_face_trembles_where_it_can_and_pictures_hold_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live_faces, "CAMERA_SHARE", 0.0)
+    monkeypatch.setattr(live_faces, "PERSON_SHARE", 0.0)
+    monkeypatch.setattr(live_faces, "GAP_SHARE", 0.0)
+    face = np.zeros(LIVE.stream(FACE).width, np.float32)
+    face[[3, 5]] = 0.5, 1.0
+    before, chance, maker = face.copy(), np.random.default_rng(0), _maker()
+    windows = [maker.window(face, None, chance)[0] for _ in range(400)]
+    moved = np.array([np.ptp(values, axis=0) for values in windows])
+    still = (moved == 0).all(1)
+    assert still.mean() == pytest.approx(STILL_SHARE, abs=0.1)
+    assert (moved[~still, 3] > 0.01).all() and (moved[~still, 3] < 0.3).all()
+    assert not np.delete(moved, 3, axis=1).any(), (
+        "what is not there, or wholly there, does not tremble"
+    )
+    assert np.array_equal(face, before), "the bank's face is left as it is"
+
+
 def test_speech_moves_the_mouth_alone() -> None:
     frames = np.random.default_rng(0).random((30, 58), np.float32)
     motion = speech_motion(frames)
@@ -484,6 +535,8 @@ def test_evaluation_reads_test_parts_and_records_what_it_found(
     assert found["text mosi test misheard"]["n"] == 6
     assert found["swing of a neutral voice"]["n"] == 2
     assert found["face fer2013 public test"]["n"] == 18, "surprise has no side"
+    assert found["face fer2013 public test moving"]["n"] == 18
+    assert 0 <= found["face fer2013 public test moving"]["balanced_3"] <= 1
     assert 0 <= found["interval text+voice+face"]["coverage"] <= 1
     assert found["voice emodb, known speaker, states"]["n"] == 2
     assert found["neutral face 01-01-01-01-01-01-09"]["n"] >= 5
