@@ -73,8 +73,9 @@ validation parts (MOSI valid, RAVDESS actors 15-16, a twelfth of FER2013's train
 intervals and were looked at between experiments; test parts were looked at for the tables below, once
 for an earlier network of this kind, and once each for two earlier text tunings. Not blind all the
 same: RAVDESS actors 17-20 are among the folds on which designs were compared, EMO-DB's figure was seen
-during the voice experiments (nothing was chosen by it), the neutral videos were seen before the shares
-of resting faces were chosen, and the voice's intervals rest on two actors only.
+during the voice experiments and FER2013's during those on the face (nothing was chosen by them), the
+neutral videos were seen before the shares of resting faces were chosen, and the voice's intervals rest
+on two actors only.
 
 The text encoder's four upper layers are those of the run before this one (one pass over 42,500 texts
 without EmoryNLP and GoEmotions, four over MOSI; MOSI test MAE .643 with a linear head of its own). The
