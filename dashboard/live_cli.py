@@ -33,7 +33,7 @@ def build(
 
     Example:  tonality corpora build --data corpora
     """
-    from model.corpora import build_missing
+    from model.corpora.building import build_missing
 
     models_cli.bring(NEEDED)
     build_missing(data, cache, threads)
@@ -43,8 +43,8 @@ def evaluate_live(data: Path, cache: Path, folds: bool, as_json: bool, threads: 
     """Judge the live checkpoint on the corpora's test parts: what was to be reached, and what was."""
     import torch
 
-    from model.live_report import measure
-    from model.live_targets import rows, table
+    from model.live.report import measure
+    from model.live.targets import rows, table
 
     models_cli.bring(NEEDED)
     torch.set_num_threads(threads)

@@ -16,12 +16,12 @@ from rich.table import Table
 from dashboard import live_cli, models_cli
 
 if TYPE_CHECKING:
-    from model.evaluation import Evaluation, SeedsEvaluation
+    from model.data.splits import SequenceData
     from model.metrics import Spread
-    from model.presets import TrainingPlan
-    from model.research_checkpoint import ResearchCheckpoint
-    from model.splits import SequenceData
-    from model.text_states import TextStates
+    from model.research.checkpoint import ResearchCheckpoint
+    from model.research.evaluation import Evaluation, SeedsEvaluation
+    from model.research.presets import TrainingPlan
+    from model.text.states import TextStates
 
 Data = Annotated[
     Path,
@@ -31,7 +31,7 @@ Data = Annotated[
 ]
 Name = Annotated[
     str | None,
-    typer.Option(help="A data set by name, see 'python -m model.datasets list'."),
+    typer.Option(help="A data set by name, see 'python -m model.data list'."),
 ]
 Modalities = Annotated[
     str | None,
@@ -138,8 +138,8 @@ def train(
 
     tonality train text --tune upper:4 --data CORPORA --name sst --epochs 1 --out runs/sst    tonality train text --tune upper:4 --start runs/sst --data CORPORA --name mosi-text --out runs/mosi
     """
-    from model.ablations import without
-    from model.presets import training_plan
+    from model.research.ablations import without
+    from model.research.presets import training_plan
 
     if list_presets:
         _list()
@@ -164,8 +164,8 @@ def train(
 
 
 def _list() -> None:
-    from model.ablations import ABLATIONS
-    from model.presets import PRESETS
+    from model.research.ablations import ABLATIONS
+    from model.research.presets import PRESETS
 
     for title, line in PRESETS.items():
         typer.echo(f"{title:5} {line}")
@@ -208,9 +208,9 @@ def _train(
 ) -> list[ResearchCheckpoint]:
     import torch
 
-    from model.datasets import parse
-    from model.research_runs import device_named, prepared, train_seed
-    from model.research_start import start_of
+    from model.data.datasets import parse
+    from model.research.runs import device_named, prepared, train_seed
+    from model.research.start import start_of
 
     place = device_named(device)
     torch.set_num_threads(threads)
@@ -236,7 +236,7 @@ def _train(
 
 
 def _encoder(name: str, tune: str, device: str) -> TextStates:
-    from model.text_choice import assets_for, load_encoder
+    from model.text.choice import assets_for, load_encoder
 
     models_cli.bring(assets_for(name))
     return load_encoder(name, tune, device)
@@ -252,7 +252,7 @@ def _progress() -> Progress:
 def _write_results(path: Path, plan: TrainingPlan, found: Sequence[ResearchCheckpoint]) -> None:
     import msgspec
 
-    from model.research_runs import over_checkpoints
+    from model.research.runs import over_checkpoints
 
     results = {
         "plan": msgspec.to_builtins(plan),
@@ -272,7 +272,7 @@ def _write_results(path: Path, plan: TrainingPlan, found: Sequence[ResearchCheck
 
 
 def _print_results(title: str, found: Sequence[ResearchCheckpoint]) -> None:
-    from model.research_runs import over_checkpoints
+    from model.research.runs import over_checkpoints
 
     table = Table(title=title)
     for column in ("metric", "test: mean ± deviation over seeds"):
@@ -316,7 +316,7 @@ def evaluate(
         live_cli.evaluate_live(data, cache, folds, as_json, threads)
         return
 
-    from model.evaluation import over_evaluations
+    from model.research.evaluation import over_evaluations
 
     folders = sorted(checkpoint.glob("seed-*")) or [checkpoint]
     judged, seeds = _judge(folders, data, name, protocol, split, device, threads, modalities)
@@ -340,10 +340,10 @@ def _judge(
 ) -> tuple[list[Evaluation], list[int]]:
     import torch
 
-    from model.datasets import parse
-    from model.evaluation import evaluate as judge
-    from model.research_checkpoint import ResearchCheckpoint
-    from model.research_runs import device_named
+    from model.data.datasets import parse
+    from model.research.checkpoint import ResearchCheckpoint
+    from model.research.evaluation import evaluate as judge
+    from model.research.runs import device_named
 
     place = device_named(device)
     torch.set_num_threads(threads)

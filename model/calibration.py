@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from features.messages import MODALITIES
-from model.rtil import LIMIT
+from model.networks.rtil import LIMIT
 
 
 def subset_name(present: Sequence[bool]) -> str:

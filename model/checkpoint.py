@@ -22,8 +22,8 @@ from torch import Tensor
 from features.errors import CheckpointError
 from features.spec import LIVE, Spec
 from model.calibration import Calibration
-from model.inputs import Prior
-from model.rtil import RTIL, RTILConfig
+from model.networks.inputs import Prior
+from model.networks.rtil import RTIL, RTILConfig
 from model.weight_files import (
     MANIFEST,
     WEIGHTS,

@@ -18,9 +18,9 @@ from features.assets import Assets
 from features.errors import CheckpointError, SpecError
 from features.messages import MODALITIES, Prediction, Present, Window
 from model.checkpoint import TEXT_ENCODER, Checkpoint, default_checkpoint
-from model.inputs import Batch, check_streams, collate, prepare
+from model.networks.inputs import Batch, check_streams, collate, prepare
 from model.resting import with_rest
-from model.text import TextEncoder
+from model.text.encoder import TextEncoder
 
 BATCH: Final = 32  # windows in one pass through the network, which bounds its memory
 TEXT_CACHE: Final = 512  # distinct texts whose token states are kept

@@ -21,9 +21,9 @@ import typer
 
 from features.errors import CheckpointError
 from features.spec import FACE, LIVE, Spec
-from model.corpora_text import TRAIN
-from model.features_cache import streams_key
-from model.inputs import Prior
+from model.corpora.features_cache import streams_key
+from model.corpora.text import TRAIN
+from model.networks.inputs import Prior
 
 FILE: Final = Path(__file__).parent / "checkpoints" / "rest" / "rest.json"
 DIGITS: Final = 6
@@ -82,9 +82,9 @@ def build(
     out: Annotated[Path, typer.Option(help="The file to write.")] = FILE,
 ) -> None:
     """Write how most people are at rest."""
-    from model.corpora_face import load_fer
-    from model.corpora_voice import feature_path, load_voice, ravdess
-    from model.live_samples import ClipVoice, Heard
+    from model.corpora.face import load_fer
+    from model.corpora.voice import feature_path, load_voice, ravdess
+    from model.live.samples import ClipVoice, Heard
 
     faces = load_fer(data, cache)
     chosen = (faces.split == TRAIN) & (faces.emotion == "neutral")
@@ -111,7 +111,7 @@ def measure(
     """Print what a rest changes; minutes on one core."""
     from features.assets import Assets
     from model.checkpoint import Checkpoint, default_checkpoint
-    from model.resting_measures import CASES, FROWNS, Bench, actors, ordinary
+    from model.live.resting_measures import CASES, FROWNS, Bench, actors, ordinary
 
     bench = Bench(Checkpoint.load(checkpoint or default_checkpoint()))
     for faces, frowns, cases in (("own", 0, list(CASES)), ("lent", FROWNS, ["face", "voice+face"])):

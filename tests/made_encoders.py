@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.splits import SequenceData, Split
-from model.streams import Text
+from model.data.splits import SequenceData, Split
+from model.data.streams import Text
 
 WORDS = [
     "good",

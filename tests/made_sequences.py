@@ -6,10 +6,10 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from model.family_parts import family_config
-from model.mitr import MITR, mitr_config
-from model.rtil_family import RTILFamily
-from model.views import SequenceBatch, SequenceNetwork, Widths, three
+from model.networks.family_parts import family_config
+from model.networks.mitr import MITR, mitr_config
+from model.networks.rtil_family import RTILFamily
+from model.networks.views import SequenceBatch, SequenceNetwork, Widths, three
 
 WIDTHS: Widths = (12, 6, 7)
 NAMES = ("rtil", "sati", "svr", "mitr")

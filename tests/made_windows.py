@@ -9,7 +9,7 @@ import numpy as np
 from features.messages import Ages, Present, Statistics, StreamData, Window
 from features.samples import Word
 from features.spec import LIVE, Spec, StreamSpec
-from model.inputs import Prior
+from model.networks.inputs import Prior
 
 EVERYTHING = Present(text=True, voice=True, face=True)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from features.errors import FeatureError
-from model.batches import sequence_batch
-from model.splits import Split
-from model.streams import Stream, Text
+from model.data.splits import Split
+from model.data.streams import Stream, Text
+from model.research.batches import sequence_batch
 from tests.made_sequences import make_network
 
 ROWS = np.array([2, 0])

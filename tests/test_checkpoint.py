@@ -22,8 +22,8 @@ from model.checkpoint import (
     read_manifest,
     untrained,
 )
-from model.inputs import Prior
-from model.rtil import RTIL, RTILConfig
+from model.networks.inputs import Prior
+from model.networks.rtil import RTIL, RTILConfig
 
 CONFIG = RTILConfig(width=16, heads=2, feedforward=16, state_components=8, gate_hidden=8)
 

@@ -22,9 +22,11 @@ from features.samples import VoiceChunk
 from features.spec import BLENDSHAPES
 from features.speech import SpeechExtractor
 from features.voice import VoiceExtractor
-from model import corpora_face, corpora_text, corpora_voice
-from model.corpora import app
-from model.corpora_text import TEST, TRAIN, VALID, CorpusError, TextSample
+from model.corpora import face as corpora_face
+from model.corpora import text as corpora_text
+from model.corpora import voice as corpora_voice
+from model.corpora.building import app
+from model.corpora.text import TEST, TRAIN, VALID, CorpusError, TextSample
 
 
 def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[object]]) -> None:

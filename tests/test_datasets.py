@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model import commands, datasets, datasets_misa, datasets_plain, datasets_stored
-from model.corpora_text import CorpusError
-from model.datasets import parse, read
-from model.pickles import RefusedError
-from model.splits import SequenceData, Split
-from model.streams import Stream, Tokens, lengths_of, observed, tokens_of
+from model import commands
+from model.corpora.text import CorpusError
+from model.data import datasets
+from model.data import misa as datasets_misa
+from model.data import plain as datasets_plain
+from model.data import stored as datasets_stored
+from model.data.datasets import parse, read
+from model.data.pickles import RefusedError
+from model.data.splits import SequenceData, Split
+from model.data.streams import Stream, Tokens, lengths_of, observed, tokens_of
 from tests.research_files import (
     CLS,
     SEP,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.distillation import (
+from model.networks.distillation import (
     Consistency,
     Distillation,
     Pair,
@@ -19,9 +19,9 @@ from model.distillation import (
     lost_steps,
     transfer_loss,
 )
-from model.text import TextEncoder, Tokens
-from model.text_states import TextStates, lose_words, word_tokens
-from model.views import Representations, SequenceBatch, three
+from model.networks.views import Representations, SequenceBatch, three
+from model.text.encoder import TextEncoder, Tokens
+from model.text.states import TextStates, lose_words, word_tokens
 from tests.made_sequences import NAMES, drop_steps, make_batch, make_network
 
 ROWS = 6

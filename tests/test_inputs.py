@@ -15,7 +15,16 @@ from features.errors import FeatureError
 from features.messages import Present, Statistics, StreamData
 from features.spec import FACE, LIVE, PITCH_COLUMN, STATES, VOICE, VOICED_COLUMNS
 from features.statistics import RunningStatistics
-from model.inputs import CLIP, Prior, Sample, blend, collate, normalise, pool_voice, prepare
+from model.networks.inputs import (
+    CLIP,
+    Prior,
+    Sample,
+    blend,
+    collate,
+    normalise,
+    pool_voice,
+    prepare,
+)
 from tests.made_windows import EVERYTHING, make_priors, make_window
 
 

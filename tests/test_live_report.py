@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from model.checkpoint import untrained
-from model.live_card import card
-from model.live_folds import over_folds
-from model.live_judged import behind
-from model.live_report import means
-from model.live_targets import rows
-from model.rtil import RTILConfig
+from model.live.card import card
+from model.live.folds import over_folds
+from model.live.judged import behind
+from model.live.report import means
+from model.live.targets import rows
+from model.networks.rtil import RTILConfig
 
 TEXT = {"n": 686.0, "mae": 0.61, "r": 0.84, "acc2_has0": 86.0, "acc2_non0": 88.7, "acc7": 47.0}
 SIDES = {"n": 192.0, "auc": 0.9, "auc_happy": 0.8, "balanced": 0.7}

@@ -25,18 +25,20 @@ from features.spec import BLENDSHAPES, FACE, LIVE, PITCH_COLUMN, STATES, VOICE
 from features.speech import SpeechExtractor
 from features.voice import VoiceExtractor
 from features.windows import Windower, WindowerConfig
-from model import corpora_face, corpora_text, corpora_voice, live_faces, live_folds
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
-from model.corpora_text import TEST, TRAIN, VALID
-from model.emotions import EMOTIONS, SIDES, positive_odds, side_logits, targets_of
-from model.features_cache import save_arrays
-from model.inputs import Prior, Sample, prepare
-from model.live_banks import NEUTRAL_SPOKEN, NONE, Banks, Drawing, share_weights, side_weights
-from model.live_data import DataPlan, load_banks, load_encoder
-from model.live_evaluation import evaluate, voices_of
-from model.live_faces import HIDDEN, SPEAKING, STILL_SHARE, FaceMaker, face_columns, speech_motion
-from model.live_judging import (
+from model.corpora import face as corpora_face
+from model.corpora import text as corpora_text
+from model.corpora import voice as corpora_voice
+from model.corpora.features_cache import save_arrays
+from model.corpora.text import TEST, TRAIN, VALID
+from model.live import faces as live_faces
+from model.live import folds as live_folds
+from model.live.banks import NEUTRAL_SPOKEN, NONE, Banks, Drawing, share_weights, side_weights
+from model.live.data import DataPlan, load_banks, load_encoder
+from model.live.evaluation import evaluate, voices_of
+from model.live.faces import HIDDEN, SPEAKING, STILL_SHARE, FaceMaker, face_columns, speech_motion
+from model.live.judging import (
     alone,
     auc,
     calibration,
@@ -49,13 +51,15 @@ from model.live_judging import (
     two_sides,
     validate,
 )
-from model.live_objective import losses, random_subset, truth_of
-from model.live_plan import LivePlan
-from model.live_samples import ClipVoice, Heard, principal_basis, voice_sample
-from model.live_training import new_network, train
-from model.live_warmup import WarmUp
+from model.live.objective import losses, random_subset, truth_of
+from model.live.plan import LivePlan
+from model.live.samples import ClipVoice, Heard, principal_basis, voice_sample
+from model.live.training import new_network, train
+from model.live.warmup import WarmUp
+from model.networks.emotions import EMOTIONS, SIDES, positive_odds, side_logits, targets_of
+from model.networks.inputs import Prior, Sample, prepare
+from model.networks.rtil import RTIL, RTILConfig
 from model.predictor import Predictor
-from model.rtil import RTIL, RTILConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,8 +12,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import moment
 from torch import Tensor
 
-from model.blocks import masked_mean, reverse_gradient
-from model.losses import (
+from model.networks.blocks import masked_mean, reverse_gradient
+from model.networks.losses import (
     LossWeights,
     batch_temporal_loss,
     central_moment_discrepancy,
@@ -26,7 +26,7 @@ from model.losses import (
     temporal_loss,
     variation_loss,
 )
-from model.rtil import RTIL, Codes, RTILConfig
+from model.networks.rtil import RTIL, Codes, RTILConfig
 
 WIDTH = 16
 CONFIG = RTILConfig(width=WIDTH, heads=2, feedforward=16, state_components=8, gate_hidden=8)

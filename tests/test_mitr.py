@@ -10,9 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from model.mitr import MITR, CausalEncoder, mitr_config
-from model.temporal_blocks import CausalConvolution, DilatedGate, MaskedBatchNorm, TemporalStreams
-from model.token_fusion import Adapter, TokenFusion
+from model.networks.mitr import MITR, CausalEncoder, mitr_config
+from model.networks.temporal_blocks import (
+    CausalConvolution,
+    DilatedGate,
+    MaskedBatchNorm,
+    TemporalStreams,
+)
+from model.networks.token_fusion import Adapter, TokenFusion
 from tests.made_sequences import make_batch, make_network
 
 MOSI = (768, 5, 20)

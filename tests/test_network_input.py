@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from features.errors import FeatureError
-from model.datasets import read
-from model.family_parts import family_config
-from model.mitr import MITR, mitr_config
-from model.network_input import labels_of, network_input, text_tokens, tokenised
-from model.protocols import Condition, protocol
-from model.rtil_family import RTILFamily
-from model.splits import SequenceData, Split
-from model.streams import Stream, Text
-from model.text import TextEncoder
-from model.views import SequenceNetwork, Widths
+from model.data.datasets import read
+from model.data.protocols import Condition, protocol
+from model.data.splits import SequenceData, Split
+from model.data.streams import Stream, Text
+from model.networks.family_parts import family_config
+from model.networks.mitr import MITR, mitr_config
+from model.networks.rtil_family import RTILFamily
+from model.networks.views import SequenceNetwork, Widths
+from model.research.network_input import labels_of, network_input, text_tokens, tokenised
+from model.text.encoder import TextEncoder
 from tests.research_files import mmsa, write_misa, write_pickle
 
 NETWORKS = ("rtil", "sati", "svr", "mitr")

@@ -16,13 +16,14 @@ import torch
 from typer.testing import CliRunner
 
 from features.errors import TonalityError
-from model import datasets, mmsa_files, peers
-from model.corpora_text import CorpusError
-from model.datasets import parse, read
+from model.corpora.text import CorpusError
+from model.data import datasets, mmsa_files
+from model.data.datasets import parse, read
+from model.data.splits import SequenceData, Split
+from model.data.streams import Stream, Text
 from model.metrics import suited
-from model.results_records import read_records
-from model.splits import SequenceData, Split
-from model.streams import Stream, Text
+from model.results import peers
+from model.results.records import read_records
 from tests.research_files import mmsa, write_aligned, write_pickle
 
 

@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from model.corpora_text import CorpusError
-from model.pickles import RefusedError, load
+from model.corpora.text import CorpusError
+from model.data.pickles import RefusedError, load
 
 PROTOCOLS = (0, 1, 2, 3, 4, 5)
 

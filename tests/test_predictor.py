@@ -18,6 +18,7 @@ from features.messages import MODALITIES, Prediction, Present, StreamData
 from features.spec import FACE, LIVE
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint, untrained
+from model.networks.rtil import RTILConfig
 from model.predictor import (
     BATCH,
     Predictor,
@@ -27,8 +28,7 @@ from model.predictor import (
     only,
     without,
 )
-from model.rtil import RTILConfig
-from model.text import TextEncoder
+from model.text.encoder import TextEncoder
 from tests.made_windows import EVERYTHING, make_window
 
 CONFIG = RTILConfig(width=32, heads=2, feedforward=32, state_components=16, gate_hidden=8)

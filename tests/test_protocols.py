@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.metrics import auilc
-from model.protocols import (
+from model.data.protocols import (
     RATES_A,
     RATES_A_SIMS,
     RATES_B,
@@ -25,8 +24,9 @@ from model.protocols import (
     subsets,
     training_b,
 )
-from model.splits import SequenceData, Split
-from model.streams import Stream, Text, Tokens, tokens_of
+from model.data.splits import SequenceData, Split
+from model.data.streams import Stream, Text, Tokens, tokens_of
+from model.metrics import auilc
 
 SIZE, WORDS, UNK = 60, 12, 100
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from model.research_checkpoint import read_manifest
+from model.research.checkpoint import read_manifest
 from tests.research_files import mmsa, write_misa, write_pickle
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,16 +16,16 @@ from typer.testing import CliRunner
 
 from features.assets import Assets
 from features.errors import FeatureError
-from model.datasets import parse
-from model.evaluation import evaluate
+from model.data.datasets import parse
+from model.data.protocols import PROTOCOLS, ProtocolError
+from model.data.splits import SequenceData
 from model.metrics import auilc, suited
-from model.presets import training_plan
-from model.protocols import PROTOCOLS, ProtocolError
-from model.research_checkpoint import ResearchCheckpoint
-from model.research_inputs import LabelScale
-from model.research_runs import prepared, text_encoder, train_seed
-from model.splits import SequenceData
-from model.training import predict
+from model.research.checkpoint import ResearchCheckpoint
+from model.research.evaluation import evaluate
+from model.research.inputs import LabelScale
+from model.research.presets import training_plan
+from model.research.runs import prepared, text_encoder, train_seed
+from model.research.training import predict
 from tests.research_files import mmsa, write_aligned, write_misa, write_pickle
 
 SMALL = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}

@@ -30,7 +30,7 @@ from features.samples import FaceQuality, FaceSample
 from features.spec import FACE, LIVE, PITCH_COLUMN, STATES, VOICE
 from features.windows import Windower, WindowerConfig
 from model.checkpoint import Checkpoint, untrained
-from model.inputs import Prior, blend, normalise
+from model.networks.inputs import Prior, blend, normalise
 from model.predictor import Predictor, without_rest
 from model.resting import with_rest
 from tests.made_windows import EVERYTHING, make_priors, make_window

@@ -16,21 +16,22 @@ from sklearn.linear_model import Ridge
 from typer.testing import CliRunner
 
 from features.errors import FeatureError, TonalityError
-from model import experiments, results_runs
-from model.ablations import ABLATIONS, without
-from model.datasets import parse
-from model.experiments import GROUPS, Experiment, ordered
-from model.presets import TrainingPlan, training_plan
-from model.research_inputs import Inputs, scaled_for
-from model.results_baselines import columns, ridge
-from model.results_condensed import Results, Row, Run, condensed
-from model.results_page import learned_nothing, write_page
-from model.results_records import Record, read_records
-from model.results_runs import Runner
-from model.results_tables import Difference, difference
-from model.splits import SequenceData
-from model.training import Trainer, predict
-from model.views import three
+from model.data.datasets import parse
+from model.data.splits import SequenceData
+from model.networks.views import three
+from model.research.ablations import ABLATIONS, without
+from model.research.inputs import Inputs, scaled_for
+from model.research.presets import TrainingPlan, training_plan
+from model.research.training import Trainer, predict
+from model.results import experiments
+from model.results import runs as results_runs
+from model.results.baselines import columns, ridge
+from model.results.condensed import Results, Row, Run, condensed
+from model.results.experiments import GROUPS, Experiment, ordered
+from model.results.page import learned_nothing, write_page
+from model.results.records import Record, read_records
+from model.results.runs import Runner
+from model.results.tables import Difference, difference
 from tests.research_files import mmsa, write_aligned, write_mosi, write_pickle
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from model.research_checkpoint import ResearchCheckpoint
-from model.results_text import RECORDS, ROWS, Row, Runs
+from model.research.checkpoint import ResearchCheckpoint
+from model.results.encoders import RECORDS, ROWS, Row, Runs
 from tests.made_encoders import texts, write_bert
 from tests.research_files import write_table
 
@@ -47,7 +47,7 @@ def lines(out: Path) -> list[dict[str, object]]:
 def test_each_seed_starts_from_the_one_first_stage_and_is_trained_once(
     corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.results_text.SEEDS", 2)
+    monkeypatch.setattr("model.results.encoders.SEEDS", 2)
     row = Row(str(write_bert(tmp_path / "bert")), "upper:1", "sst")
     said: list[str] = []
     out = tmp_path / "out"

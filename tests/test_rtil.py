@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.blocks import BilinearGate, masked_mean
-from model.inputs import VOICE_WIDTH, Batch
-from model.losses import LossWeights, regularisers
-from model.rtil import FACE_WIDTH, RTIL, RTILConfig
+from model.networks.blocks import BilinearGate, masked_mean
+from model.networks.inputs import VOICE_WIDTH, Batch
+from model.networks.losses import LossWeights, regularisers
+from model.networks.rtil import FACE_WIDTH, RTIL, RTILConfig
 
 CONFIG = RTILConfig(width=32, heads=2, feedforward=32, state_components=16, gate_hidden=8)
 STEPS, CELLS, TOKENS = 40, 16, 6

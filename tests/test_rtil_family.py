@@ -16,16 +16,16 @@ from scipy.stats import moment
 from torch import Tensor, nn
 
 from features.errors import FeatureError
-from model.blocks import BilinearGate, GatedAttention, masked_mean
-from model.family_losses import (
+from model.networks.blocks import BilinearGate, GatedAttention, masked_mean
+from model.networks.family_losses import (
     FamilyWeights,
     family_losses,
     family_weights,
     sequential_variation,
 )
-from model.family_parts import FORMS, VARIANTS, family_config
-from model.margin import MarginDiscriminator, margin_cosine_loss
-from model.rtil_family import FamilyView, RTILFamily
+from model.networks.family_parts import FORMS, VARIANTS, family_config
+from model.networks.margin import MarginDiscriminator, margin_cosine_loss
+from model.networks.rtil_family import FamilyView, RTILFamily
 from tests.made_sequences import drop_steps, make_batch, make_network
 
 MOSI = (768, 74, 47)  # RoBERTa, COVAREP, FACET

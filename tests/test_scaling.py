@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.scaling import BLOCK, by_moments, by_utterance, moments_of, scaled
-from model.splits import Moments, SequenceData, Split
-from model.streams import Stream
+from model.data.scaling import BLOCK, by_moments, by_utterance, moments_of, scaled
+from model.data.splits import Moments, SequenceData, Split
+from model.data.streams import Stream
 
 MEAN: Final = np.array([5.0, -1e4, 0.0])
 SCALE: Final = np.array([0.1, 300.0, 2.0])

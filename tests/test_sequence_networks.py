@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from features.errors import FeatureError
-from model.views import SequenceBatch, batch_of, three
+from model.networks.views import SequenceBatch, batch_of, three
 from tests.made_sequences import (
     NAMES,
     ROWS,

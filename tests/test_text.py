@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from features.errors import AssetError, CheckpointError
-from model.text import LAYERS, MAX_TOKENS, TextEncoder, masked_mean
+from model.text.encoder import LAYERS, MAX_TOKENS, TextEncoder, masked_mean
 
 TEXTS = [
     "i really liked it",

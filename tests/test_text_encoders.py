@@ -16,19 +16,19 @@ from typer.testing import CliRunner
 
 from features.assets import Assets
 from features.errors import AssetError, CheckpointError, FeatureError, TonalityError
-from model import datasets_stored
-from model.evaluation import evaluate
-from model.network_input import BERT_UNKNOWN
-from model.presets import TrainingPlan, network_config, new_network, training_plan
-from model.research_checkpoint import WEIGHTS, ResearchCheckpoint
-from model.research_inputs import Inputs
-from model.research_runs import prepared, train_seed
-from model.research_start import start_of
-from model.splits import SequenceData
-from model.streams import Stream, tokens_of
-from model.text_choice import load_encoder
-from model.text_tunable import TunableText, Tuning
-from model.training import Trainer, predict
+from model.data import stored as datasets_stored
+from model.data.splits import SequenceData
+from model.data.streams import Stream, tokens_of
+from model.research.checkpoint import WEIGHTS, ResearchCheckpoint
+from model.research.evaluation import evaluate
+from model.research.inputs import Inputs
+from model.research.network_input import BERT_UNKNOWN
+from model.research.presets import TrainingPlan, network_config, new_network, training_plan
+from model.research.runs import prepared, train_seed
+from model.research.start import start_of
+from model.research.training import Trainer, predict
+from model.text.choice import load_encoder
+from model.text.tunable import TunableText, Tuning
 from tests.made_encoders import texts, write_bert, write_roberta
 from tests.packages import serving
 

@@ -21,11 +21,12 @@ from msgspec.structs import replace
 from rich.progress import Progress
 from safetensors.torch import load_file
 
-from model import corpora_text, text_tuning
+from model.corpora import text as corpora_text
+from model.live import text_tuning
+from model.live.tuning_plan import Protocol, batches, plan, read_texts, slope
 from model.metrics import regression, three_classes, weighted_f1
-from model.text import TextEncoder
-from model.text_lower import LowerActivations
-from model.tuning_plan import Protocol, batches, plan, read_texts, slope
+from model.text.encoder import TextEncoder
+from model.text.lower import LowerActivations
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

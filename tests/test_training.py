@@ -16,14 +16,14 @@ from torch import Tensor
 
 from features.assets import Assets
 from features.errors import CheckpointError, FeatureError, TonalityError
-from model.datasets import parse
-from model.presets import TrainingPlan, network_config, new_network, training_plan
-from model.research_checkpoint import MANIFEST, WEIGHTS, ResearchCheckpoint
-from model.research_inputs import Inputs, LabelScale, damage, scaled_for, wants_encoder
-from model.research_runs import prepared, text_encoder, train_seed
-from model.splits import SequenceData, Split
-from model.streams import Stream
-from model.training import Trainer, predict
+from model.data.datasets import parse
+from model.data.splits import SequenceData, Split
+from model.data.streams import Stream
+from model.research.checkpoint import MANIFEST, WEIGHTS, ResearchCheckpoint
+from model.research.inputs import Inputs, LabelScale, damage, scaled_for, wants_encoder
+from model.research.presets import TrainingPlan, network_config, new_network, training_plan
+from model.research.runs import prepared, text_encoder, train_seed
+from model.research.training import Trainer, predict
 from tests.research_files import mmsa, write_aligned, write_pickle
 
 SMALL_FAMILY = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}

@@ -1,0 +1,181 @@
+"""A network before the corpora it is judged on, and every measure that is taken of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from features.messages import MODALITIES
+from model.calibration import Calibration
+from model.corpora.text import TEST
+from model.live.banks import NEUTRAL_SPOKEN, NONE, Banks, VoiceBank
+from model.live.judging import (
+    alone,
+    pair_rows,
+    read_rows,
+    residuals,
+    score_rows,
+    score_windows,
+    sides_of,
+    three_sides,
+    two_sides,
+    video_windows,
+    voice_sides,
+)
+from model.metrics import pearson, regression, weighted_f1
+from model.networks.rtil import RTIL
+
+Measures = dict[str, dict[str, float]]
+RESAMPLED: Final = 200
+FEMALE: Final = 2  # RAVDESS: actors of even number are women
+SUBSETS: Final = ([0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2])
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A network with what it was trained with, and the corpora it is judged on."""
+
+    network: RTIL
+    calibration: Calibration
+    banks: Banks
+    corpus: np.ndarray  # of each text
+
+    def hearing(self, voice: VoiceBank) -> Judged:
+        """The same with other voices."""
+        return replace(self, banks=replace(self.banks, voice=voice))
+
+    def texts(self) -> Measures:
+        """Words alone."""
+        out: Measures = {}
+        for name in dict.fromkeys(self.corpus.tolist()):
+            rows = np.flatnonzero(self.corpus == name)
+            score, label = self._alone(0, rows), self.banks.text.label[rows]
+            out[f"text {name}"] = {"n": len(rows), **regression(score, label)}
+            if name == "meld dev":
+                sides = sides_of(read_rows(self.network, self.banks, 0, rows))
+                out[f"text {name}"] = {
+                    "n": len(rows),
+                    "r": pearson(score, label),
+                    "weighted_f1_3": weighted_f1(sides, np.sign(label)),
+                }
+        return out
+
+    def voices(self, name: str) -> Measures:
+        """The voice alone: both streams, and each without the other."""
+        voice = self.banks.voice
+        cases = {
+            "both streams": voice,
+            "descriptors": replace(voice, states_mask=np.zeros_like(voice.states_mask)),
+            "states": replace(voice, voice_mask=np.zeros_like(voice.voice_mask)),
+        }
+        rows = np.arange(len(voice.label))
+        return {
+            f"voice {name}, {case}": voice_sides(
+                self.network, replace(self.banks, voice=bank), rows
+            )
+            for case, bank in cases.items()
+        }
+
+    def speakers(self, name: str) -> Measures:
+        """The voice alone, by gender and by actor."""
+        speaker = self.banks.voice.speaker
+        women = np.array([int(own) % FEMALE == 0 for own in speaker.tolist()])
+        groups = {"women": women, "men": ~women}
+        groups |= {f"actor {own}": speaker == own for own in sorted(set(speaker.tolist()))}
+        return {
+            f"voice {name}, {group}": voice_sides(self.network, self.banks, np.flatnonzero(chosen))
+            for group, chosen in groups.items()
+        }
+
+    def faces(self) -> Measures:
+        """Pictures alone, by the side that they are read for, and the same faces moving as live."""
+        face = self.banks.face
+        out: Measures = {}
+        test = np.flatnonzero((face.clip == "") & (face.split == TEST))
+        if len(test):
+            sides = sides_of(read_rows(self.network, self.banks, 2, test))
+            out["face fer2013 public test"] = {
+                "n": int((face.emotion[test] != "surprise").sum()),
+                "balanced_3": three_sides(sides, face.emotion[test]),
+                "mae": float(np.abs(self._alone(2, test) - face.label[test]).mean()),
+            }
+            moving = read_rows(self.network, self.banks, 2, test, np.random.default_rng(0))
+            out["face fer2013 public test moving"] = {
+                "n": out["face fer2013 public test"]["n"],
+                "balanced_3": three_sides(sides_of(moving), face.emotion[test]),
+            }
+        return out
+
+    def subsets(self) -> Measures:
+        """Every subset of words, voice and face of the same real clips."""
+        pairs = pair_rows(self.banks, TEST)
+        sentences = np.flatnonzero(self.banks.text.split == NEUTRAL_SPOKEN)
+        if not len(pairs) or not len(sentences):
+            return {}
+        pairs[:, 0] = sentences[np.arange(len(pairs)) % len(sentences)]
+        emotion, label = (getattr(self.banks.voice, k)[pairs[:, 1]] for k in ("emotion", "label"))
+        out: Measures = {}
+        scores: dict[int, np.ndarray] = {}
+        for members in SUBSETS:
+            rows = np.full_like(pairs, NONE)
+            rows[:, members] = pairs[:, members]
+            score = score_rows(self.network, self.banks, rows)
+            name = "clips " + "+".join(MODALITIES[m] for m in members)
+            error = float(np.abs(score - label).mean())
+            out[name] = {**two_sides(score, emotion), "mae": error}
+            if len(members) == 1:
+                scores[members[0]] = score
+            else:
+                best = max((scores[m] for m in members), key=lambda s: two_sides(s, emotion)["auc"])
+                out[name] |= behind(score, best, emotion)
+        return out
+
+    def intervals(self) -> Measures:
+        """How often the truth lies in the interval, and how wide it is."""
+        out: Measures = {}
+        for name, off in residuals(self.network, self.banks, TEST, 1).items():
+            half = self.calibration.half_widths.get(name, 6.0)
+            out[f"interval {name}"] = {
+                "n": len(off),
+                "half_width": half,
+                "coverage": float((np.abs(off) <= half).mean()),
+            }
+        return out
+
+    def neutral(self, videos: dict[str, tuple[np.ndarray, np.ndarray]]) -> Measures:
+        """What faces alone say of people who speak neutrally, window by window as live."""
+        out: Measures = {}
+        for name, (times_s, faces) in videos.items():
+            score = score_windows(self.network, video_windows(times_s, faces), self.banks.priors)
+            out[f"neutral face {name}"] = {
+                "n": len(score), "mean": float(score.mean()), "sd": float(score.std()),
+            }  # fmt: skip
+        return out
+
+    def swing(self) -> Measures:
+        """How much the score of an actor's voice moves within clips that are said neutrally."""
+        neutral = np.flatnonzero(self.banks.voice.emotion == "neutral")
+        score, clip = self._alone(1, neutral), self.banks.voice.clip[neutral]
+        own = [score[clip == name] for name in dict.fromkeys(clip.tolist())]
+        spread = [float(part.std()) for part in own if len(part) > 1]
+        mean = float(np.mean(spread)) if spread else 0.0
+        most = max(spread, default=0.0)
+        return {"swing of a neutral voice": {"n": len(spread), "sd": mean, "greatest": most}}
+
+    def _alone(self, m: int, rows: np.ndarray) -> np.ndarray:
+        return score_rows(self.network, self.banks, alone(m, rows))
+
+
+def behind(score: np.ndarray, best: np.ndarray, emotion: np.ndarray) -> dict[str, float]:
+    """How far the AUC of ``score`` is below that of ``best`` on the same clips, and the deviation of
+    that difference over clips drawn again (bootstrap)."""
+    chance = np.random.default_rng(0)
+
+    def difference(rows: np.ndarray) -> float:
+        ours, other = (two_sides(own[rows], emotion[rows])["auc"] for own in (score, best))
+        return other - ours
+
+    again = [difference(chance.integers(len(score), size=len(score))) for _ in range(RESAMPLED)]
+    return {"behind": difference(np.arange(len(score))), "noise": float(np.nanstd(again))}

@@ -1,0 +1,128 @@
+"""What the live checkpoint was to reach, and what of it was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from rich.table import Table
+
+Measures = Mapping[str, Mapping[str, float]]
+COVERED: Final = (0.77, 0.83)
+STEADY: Final = 0.3
+AT_REST: Final = 0.5
+NOISE: Final = 2.0  # deviations of a difference that count as noise
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; ``met`` is ``None`` where nothing was asked for."""
+
+    what: str
+    target: str
+    reached: str
+    n: int
+    met: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound on one measure: at least (or at most) ``bound``."""
+
+    what: str
+    entry: str
+    measure: str
+    bound: float
+    at_most: bool = False
+    digits: int = 3
+
+    def row(self, measured: Measures) -> Row | None:
+        """The line, if it was measured."""
+        found = measured.get(self.entry)
+        if found is None or self.measure not in found:
+            return None
+        value = found[self.measure]
+        met = value <= self.bound if self.at_most else value >= self.bound
+        sign = "<=" if self.at_most else ">="
+        shown = f"{value:.{self.digits}f}"
+        return Row(self.what, f"{sign} {self.bound:g}", shown, round(found.get("n", 0)), met)
+
+
+TARGETS: Final = (
+    Target("MOSI test, words alone: MAE", "text mosi test", "mae", 0.62, at_most=True),
+    Target("MOSI test, words alone: Acc-2 Has0, %", "text mosi test", "acc2_has0", 86.5, digits=1),
+    Target("MOSI test, words alone: Acc-2 Non0, %", "text mosi test", "acc2_non0", 88.7, digits=1),
+    Target("MELD dev, words alone: weighted F1 of 3 classes, %", "text meld dev", "weighted_f1_3", 64, digits=1),
+    Target("RAVDESS, actors left out: balanced accuracy", "folds both streams", "balanced_read", 0.86),
+    Target("RAVDESS, actors left out: AUC", "folds both streams", "auc_read", 0.96),
+    Target("EMO-DB, happy against negative: AUC", "voice emodb, known speaker, both streams", "auc_happy", 0.86),
+    Target("FER2013 public test, 3 classes: balanced accuracy", "face fer2013 public test", "balanced_3", 0.75),
+    Target("voice that speaks neutrally: deviation over windows", "swing of a neutral voice", "sd", STEADY, at_most=True),
+)  # fmt: skip
+BESIDE: Final = (
+    ("FER2013 public test, faces moving as live: balanced accuracy", "face fer2013 public test moving", "balanced_3"),
+    ("RAVDESS, actors left out, descriptors alone: balanced accuracy", "folds descriptors", "balanced_read"),
+    ("RAVDESS, actors left out, descriptors alone: AUC", "folds descriptors", "auc_read"),
+    ("RAVDESS, actors left out, encoder states alone: AUC", "folds states", "auc_read"),
+    ("EMO-DB, descriptors alone: AUC", "voice emodb, known speaker, descriptors", "auc_happy"),
+    ("MOSI test with words heard wrongly: MAE", "text mosi test misheard", "mae"),
+    ("MOSI test cut as windows cut speech: MAE", "text mosi test cut", "mae"),
+)  # fmt: skip
+
+
+def rows(measured: Measures) -> list[Row]:
+    """The whole table out of the measures of :func:`model.live.evaluation.evaluate` and the folds."""
+    found = [target.row(measured) for target in TARGETS]
+    out = [row for row in found if row is not None]
+    for what, entry, measure in BESIDE:
+        if entry in measured:
+            own = measured[entry]
+            shown = f"{own[measure]:.3f}"
+            out.append(Row(what, "reported", shown, round(own.get("n", 0)), None))
+    out += _each(measured, "neutral face ", _rest)
+    out += _each(measured, "clips ", _subset)
+    return out + _each(measured, "interval ", _coverage)
+
+
+def _each(
+    measured: Measures, prefix: str, make: Callable[[str, Mapping[str, float]], Iterable[Row]]
+) -> list[Row]:
+    named = [(k.removeprefix(prefix), v) for k, v in measured.items() if k.startswith(prefix)]
+    return [row for name, own in named for row in make(name, own)]
+
+
+def _rest(name: str, own: Mapping[str, float]) -> list[Row]:
+    n = round(own["n"])
+    mean, spread = own["mean"], own["sd"]
+    return [
+        Row(f"speaks neutrally, {name}: mean of the face", f"within {AT_REST:g}", f"{mean:+.2f}", n,
+            abs(mean) <= AT_REST),
+        Row(f"speaks neutrally, {name}: deviation", f"<= {STEADY:g}", f"{spread:.2f}", n, spread <= STEADY),
+    ]  # fmt: skip
+
+
+def _subset(name: str, own: Mapping[str, float]) -> list[Row]:
+    if "behind" not in own:
+        return []
+    behind, noise = own["behind"], own["noise"]
+    shown = f"AUC {own['auc']:.3f}, best member {own['auc'] + behind:.3f}"
+    target = f"not worse by more than {NOISE * noise:.3f}"
+    return [Row(f"same clips, {name}", target, shown, round(own["n"]), behind <= NOISE * noise)]
+
+
+def _coverage(name: str, own: Mapping[str, float]) -> list[Row]:
+    share = own["coverage"]
+    low, high = COVERED
+    target = f"{100 * low:.0f} to {100 * high:.0f} %"
+    what = f"80 % interval, {name}"
+    return [Row(what, target, f"{100 * share:.1f} %", round(own["n"]), low <= share <= high)]
+
+
+def table(found: Iterable[Row]) -> Table:
+    """The rows for people."""
+    shown = Table("what", "to reach", "reached", "n", "", title="the live checkpoint")
+    for row in found:
+        mark = {True: "reached", False: "missed", None: ""}[row.met]
+        shown.add_row(row.what, row.target, row.reached, str(row.n), mark)
+    return shown
