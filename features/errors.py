@@ -45,3 +45,7 @@ class WorkerError(TonalityError):
 
 class BindError(TonalityError):
     """An address was asked for that others could reach, and the user has named nobody."""
+
+
+class CorpusError(TonalityError):
+    """A corpus file is missing or does not look as its reader expects."""

@@ -75,6 +75,11 @@ class Spec(msgspec.Struct, frozen=True):
         canonical = msgspec.json.encode(self, order="deterministic")
         return hashlib.sha256(canonical).hexdigest()[:16]
 
+    def key(self, *names: str) -> str:
+        """First 12 hexadecimal digits of the SHA-256 over some streams: whose extractors they are."""
+        streams = [self.stream(name) for name in names]
+        return hashlib.sha256(msgspec.json.encode(streams, order="deterministic")).hexdigest()[:12]
+
     def stream(self, name: str) -> StreamSpec:
         """The stream of that name; raises ``KeyError`` where there is none."""
         for stream in self.streams:

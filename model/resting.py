@@ -1,11 +1,6 @@
 """How most people's face and voice are at rest, which somebody's own rest is set equal to.
 
-    python -m model.resting build --data CORPORA [--cache .cache/corpora]
-    python -m model.resting measure --data CORPORA [--cache .cache/corpora]
-
-``build`` writes the means of neutral faces (FER2013's training pictures) and neutral voices (RAVDESS'
-training actors); ``measure`` prints what a resting stretch changes on people who are not among them.
-The means belong to the extractors, not to a checkpoint.
+The means belong to the extractors, not to a checkpoint; ``python -m model.live.resting build`` makes them.
 """
 
 from __future__ import annotations
@@ -13,22 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 import numpy as np
-import typer
 
 from features.errors import CheckpointError
-from features.spec import FACE, LIVE, Spec
-from model.corpora.features_cache import streams_key
-from model.corpora.text import TRAIN
+from features.spec import LIVE, Spec
 from model.networks.inputs import Prior
 
 FILE: Final = Path(__file__).parent / "checkpoints" / "rest" / "rest.json"
 DIGITS: Final = 6
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Resting faces and voices.")
 
 
 class RestingStream(msgspec.Struct, frozen=True):
@@ -51,7 +41,7 @@ def with_rest(priors: Mapping[str, Prior]) -> dict[str, Prior]:
     kept = _kept()
     return {
         name: msgspec.structs.replace(prior, rest=np.array(kept[name].mean, np.float32))
-        if name in kept and kept[name].extractor == streams_key((name,))
+        if name in kept and kept[name].extractor == LIVE.key(name)
         else prior
         for name, prior in priors.items()
     }
@@ -61,79 +51,10 @@ def save(means: Mapping[str, np.ndarray], path: Path = FILE, spec: Spec = LIVE) 
     """Write means ``(D,)`` by stream."""
     kept = {
         stream.name: RestingStream(
-            streams_key((stream.name,)),
+            spec.key(stream.name),
             [float(f"{value:.{DIGITS}g}") for value in means[stream.name].tolist()],
         )
         for stream in spec.streams
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.encode(kept) + b"\n")
-
-
-@app.callback()
-def resting() -> None:
-    """Resting faces and voices."""
-
-
-@app.command()
-def build(
-    data: Annotated[Path, typer.Option(help="Folder of the corpora.")],
-    cache: Annotated[Path, typer.Option(help="Extracted features.")] = Path(".cache/corpora"),
-    out: Annotated[Path, typer.Option(help="The file to write.")] = FILE,
-) -> None:
-    """Write how most people are at rest."""
-    from model.corpora.face import load_fer
-    from model.corpora.voice import feature_path, load_voice, ravdess
-    from model.live.samples import ClipVoice, Heard
-
-    faces = load_fer(data, cache)
-    chosen = (faces.split == TRAIN) & (faces.emotion == "neutral")
-    heard, clips = Heard(), 0
-    for clip in ravdess(data):
-        known = feature_path(cache, clip).is_file()
-        if known and clip.split == TRAIN and clip.emotion == "neutral":
-            heard.add(ClipVoice(load_voice(cache, clip)).whole())
-            clips += 1
-    means = {name: state.mean for name, state in heard.state().items()}
-    save({**means, FACE: faces.values[chosen].mean(0)}, out)
-    typer.echo(f"{out}: {int(chosen.sum())} faces and {clips} clips at rest")
-
-
-@app.command()
-def measure(
-    data: Annotated[Path, typer.Option(help="Folder of the corpora.")],
-    cache: Annotated[Path, typer.Option(help="Extracted features.")] = Path(".cache/corpora"),
-    checkpoint: Annotated[Path | None, typer.Option(help="Folder, if not the live one.")] = None,
-    speech: Annotated[
-        list[Path] | None, typer.Option(help="A file of ordinary speech, for the voice; repeat it.")
-    ] = None,
-) -> None:
-    """Print what a rest changes; minutes on one core."""
-    from features.assets import Assets
-    from model.checkpoint import Checkpoint, default_checkpoint
-    from model.live.resting_measures import CASES, FROWNS, Bench, actors, ordinary
-
-    bench = Bench(Checkpoint.load(checkpoint or default_checkpoint()))
-    for faces, frowns, cases in (("own", 0, list(CASES)), ("lent", FROWNS, ["face", "voice+face"])):
-        measured = actors(data, cache, bench, frowns)
-        for case in cases:
-            for name, row in zip(
-                ("no rest", "rest"), measured.table(bench.network, CASES[case]), strict=True
-            ):
-                values = "  ".join(
-                    f"{key} {value:+.2f}" for key, value in row.items() if key != "auc"
-                )
-                typer.echo(f"{case:10s}  {faces} faces  {name:7s}  {values}  auc {row['auc']:.3f}")
-    rows = list(ordinary(speech or [], Assets().folder("whisper-base"), bench)) if speech else []
-    for name, plain, rested in rows:
-        typer.echo(f"voice  {name}  no rest {plain:+.2f}  rest {rested:+.2f}")
-    if rows:
-        for name, column in (("no rest", 1), ("rest", 2)):
-            scores = np.array([row[column] for row in rows], float)
-            typer.echo(
-                f"voice  {len(rows)} files  {name}  mean {scores.mean():+.2f}  spread {scores.std():.2f}"
-            )
-
-
-if __name__ == "__main__":
-    app()

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from features.activity import SpeechActivity
-from features.errors import TonalityError
+from features.errors import CorpusError, TonalityError
 from features.samples import VoiceChunk
 from features.spec import BLENDSHAPES
 from features.speech import SpeechExtractor
@@ -26,7 +26,7 @@ from model.corpora import face as corpora_face
 from model.corpora import text as corpora_text
 from model.corpora import voice as corpora_voice
 from model.corpora.building import app
-from model.corpora.text import TEST, TRAIN, VALID, CorpusError, TextSample
+from model.corpora.text import TEST, TRAIN, VALID, TextSample
 
 
 def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[object]]) -> None:

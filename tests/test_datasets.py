@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from features.errors import CorpusError
 from model import commands
-from model.corpora.text import CorpusError
 from model.data import datasets
 from model.data import misa as datasets_misa
 from model.data import plain as datasets_plain

@@ -15,8 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from features.errors import TonalityError
-from model.corpora.text import CorpusError
+from features.errors import CorpusError, TonalityError
 from model.data import datasets, mmsa_files
 from model.data.datasets import parse, read
 from model.data.splits import SequenceData, Split

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from model.corpora.text import CorpusError
+from features.errors import CorpusError
 from model.data.pickles import RefusedError, load
 
 PROTOCOLS = (0, 1, 2, 3, 4, 5)

@@ -136,7 +136,7 @@ def test_at_rest_everybody_reads_as_most_people_do(
 
 def test_how_most_people_rest_is_shipped_for_every_stream_of_this_version() -> None:
     for name, prior in with_rest(make_priors()).items():
-        assert prior.rest is not None, f"{name}: run 'python -m model.resting build'"
+        assert prior.rest is not None, f"{name}: run 'python -m model.live.resting build'"
         assert prior.rest.shape == (WIDTH[name],) and np.isfinite(prior.rest).all()
 
 

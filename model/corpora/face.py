@@ -16,9 +16,10 @@ import av
 import cv2
 import numpy as np
 
-from features.spec import BLENDSHAPES, FACE, POSE
-from model.corpora.features_cache import load_arrays, save_arrays, streams_key
-from model.corpora.text import TEST, TRAIN, VALID, CorpusError
+from features.errors import CorpusError
+from features.spec import BLENDSHAPES, FACE, LIVE, POSE
+from model.corpora.features_cache import load_arrays, save_arrays
+from model.corpora.text import TEST, TRAIN, VALID
 from model.corpora.voice import VoiceClip
 
 WIDTH: Final = len(BLENDSHAPES) + len(POSE)
@@ -120,7 +121,7 @@ def fer2013(data: Path) -> Pictures:
 
 def face_folder(cache: Path) -> Path:
     """``CACHE/face-KEY``."""
-    return cache / f"face-{streams_key((FACE,))}"
+    return cache / f"face-{LIVE.key(FACE)}"
 
 
 def build_fer(

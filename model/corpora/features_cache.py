@@ -6,20 +6,9 @@ never mixed in. A killed build loses at most the file it was writing.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
-
-from features.spec import LIVE
-
-
-def streams_key(streams: Sequence[str]) -> str:
-    """First 12 hexadecimal digits of the SHA-256 over the specs of some streams."""
-    specs = [LIVE.stream(name) for name in streams]
-    return hashlib.sha256(msgspec.json.encode(specs, order="deterministic")).hexdigest()[:12]
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from features.errors import TonalityError
+from features.errors import CorpusError
 from features.text import plain
 
 TRAIN: Final = "train"
@@ -46,10 +46,6 @@ HELD_OUT_IN: Final = 10  # every tenth group of VADER texts is never trained on
 
 _SST_CLITIC = re.compile(r"\s+(n't|'(?:s|re|ve|ll|d|m))\b", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://\S+|@\w+")
-
-
-class CorpusError(TonalityError):
-    """A corpus file is missing or does not look as its reader expects."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from typing import Final
 import av
 import numpy as np
 
-from features.errors import FeatureError
+from features.errors import CorpusError, FeatureError
 from features.samples import ActivityChunk, StateChunk, VoiceChunk
-from features.spec import DESCRIPTORS, STATE_WIDTH, STATES, VOICE
-from model.corpora.features_cache import load_arrays, save_arrays, streams_key
-from model.corpora.text import TEST, TRAIN, VALID, CorpusError, rows
+from features.spec import DESCRIPTORS, LIVE, STATE_WIDTH, STATES, VOICE
+from model.corpora.features_cache import load_arrays, save_arrays
+from model.corpora.text import TEST, TRAIN, VALID, rows
 
 SAMPLE_RATE_HZ: Final = 16_000
 RAVDESS_FILE: Final = "ravdess/ravdess_speech.csv"
@@ -119,7 +119,7 @@ def read_sound(path: Path) -> np.ndarray:
 
 def feature_path(cache: Path, clip: VoiceClip) -> Path:
     """``CACHE/voice-KEY/CORPUS/ID.npz``."""
-    return cache / f"voice-{streams_key((VOICE, STATES))}" / clip.corpus / f"{clip.id}.npz"
+    return cache / f"voice-{LIVE.key(VOICE, STATES)}" / clip.corpus / f"{clip.id}.npz"
 
 
 def load_voice(cache: Path, clip: VoiceClip) -> VoiceFeatures:

@@ -18,8 +18,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from features.errors import CorpusError
 from model import commands
-from model.corpora.text import CorpusError
 from model.data import misa, mmsa, mmsa_files, plain, stored
 from model.data.scaling import SCALINGS, Scaling, scaled
 from model.data.splits import Moments, SequenceData

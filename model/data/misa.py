@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from model.corpora.text import CorpusError
+from features.errors import CorpusError
 from model.data import pickles
 from model.data.mmsa import spelled
 from model.data.splits import TEST, TRAIN, VALID, SequenceData, Split

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from model.corpora.text import CorpusError
+from features.errors import CorpusError
 from model.data import pickles
 from model.data.splits import TEST, TRAIN, VALID, SequenceData, Split
 from model.data.streams import Stream, Text, Tokens, observed, tokens_of

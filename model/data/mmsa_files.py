@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from model.corpora.text import CorpusError
+from features.errors import CorpusError
 from model.data.mmsa import FURTHER, LABELS, SPLITS
 from model.data.splits import SequenceData, Split
 

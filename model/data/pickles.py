@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, ClassVar, Final
 
 import numpy as np
 
-from model.corpora.text import CorpusError
+from features.errors import CorpusError
 
 LIMIT_BYTES: Final = 24 * 2**30  # the largest file of the field, MOSEI unaligned, has 13 GiB
 MAX_DEPTH: Final = 16  # the field's files nest four containers deep

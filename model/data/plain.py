@@ -9,10 +9,11 @@ from typing import Final, Literal
 
 import numpy as np
 
+from features.errors import CorpusError
 from features.text import plain
 from model.corpora import text as corpora_text
 from model.corpora.features_cache import load_arrays
-from model.corpora.text import MOSI_FILE, CorpusError, rows
+from model.corpora.text import MOSI_FILE, rows
 from model.data.splits import TEST, TRAIN, VALID, SequenceData, Split
 from model.data.streams import Stream, Text, observed
 

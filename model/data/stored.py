@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from model.corpora.text import CorpusError
+from features.errors import CorpusError
 from model.data.splits import SequenceData, Split
 from model.data.streams import Stream, Text, Tokens
 

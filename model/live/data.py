@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from features.errors import TonalityError
+from features.errors import CorpusError, TonalityError
 from features.messages import Statistics
 from features.spec import BLENDSHAPES, FACE, STATES, VOICE
 from model.corpora.face import FER_FILE, FaceTable, load_fer, load_videos, speaking_faces
-from model.corpora.text import TEXT_FILES, TRAIN, VALID, CorpusError
+from model.corpora.text import TEXT_FILES, TRAIN, VALID
 from model.corpora.voice import RAVDESS_FILE, VoiceClip, feature_path, load_voice, ravdess
 from model.live.banks import NEUTRAL_SPOKEN, Banks, FaceBank, TextBank, VoiceBank
 from model.live.faces import FaceMaker, speaker_statistics, speech_motion

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 import typer
 
+from features.errors import CorpusError
 from features.spec import BLENDSHAPES, FACE, POSE
-from model.corpora.text import TEST, TRAIN, CorpusError
+from model.corpora.text import TEST, TRAIN
 from model.corpora.voice import VoiceClip, feature_path, load_voice, ravdess
 from model.live.banks import Banks, FaceBank, TextBank, VoiceBank
 from model.live.data import DataPlan, windows_of

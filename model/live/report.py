@@ -23,7 +23,7 @@ import typer
 
 from features.errors import CheckpointError
 from model.checkpoint import TEXT_ENCODER, Checkpoint, default_checkpoint
-from model.corpora import building as corpora
+from model.corpora import building
 from model.live import folds as live_folds
 from model.live.card import CARD, card
 from model.live.evaluation import Parts, parts_of
@@ -59,7 +59,7 @@ def measure(
     """What the checkpoint reaches on the test parts, measured now; the left-out actors as they were
     recorded with it unless ``folds`` asks to train and judge them again. Missing features are built."""
     if build:
-        corpora.build_missing(data, cache)
+        building.build_missing(data, cache)
     checkpoint = Checkpoint.load(folder or default_checkpoint())
     found = parts_of(data, cache, checkpoint, encoder_of(checkpoint)).measure(checkpoint)
     kept = {k: dict(v) for k, v in checkpoint.metrics.items() if k.startswith(FOLDED)}

@@ -29,8 +29,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from features.errors import CorpusError
 from model.corpora import text as corpora
-from model.corpora.text import TEST, VALID, CorpusError, TextSample, part
+from model.corpora.text import TEST, VALID, TextSample, part
 from model.live.tuning_plan import Protocol, Step, Texts, plan, read_texts
 from model.live.tuning_state import TuningState
 from model.metrics import pearson, regression, weighted_f1
