@@ -28,8 +28,9 @@ from model.results import runs as results_runs
 from model.results.baselines import columns, ridge
 from model.results.condensed import Results, Row, Run, condensed
 from model.results.experiments import GROUPS, Experiment, ordered
-from model.results.page import learned_nothing, write_page
+from model.results.page import write_page
 from model.results.records import Record, read_records
+from model.results.rows import learned_nothing
 from model.results.runs import Runner
 from model.results.tables import Difference, difference
 from tests.research_files import mmsa, write_aligned, write_mosi, write_pickle
