@@ -13,7 +13,7 @@ import msgspec
 
 from features.errors import TonalityError
 from model.metrics import Spread, over_seeds
-from model.results.records import Record
+from model.results.records import Record, Setting
 
 FILE: Final = "results.json"
 KEPT: Final = ("mae", "r", "acc2_has0", "acc2_non0", "acc", "f1")  # of damaged inputs
@@ -24,32 +24,15 @@ IDENTITY: Final = (
 )  # fmt: skip
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One seed: the fields of :class:`Record`, and its metrics by protocol and condition.
+class Run(Setting, frozen=True, kw_only=True, omit_defaults=True):
+    """One seed, and its metrics by protocol and condition.
 
     ``curve`` holds for each epoch the task's loss in training, the loss on validation, and there r
     (or the accuracy).
     """
 
-    group: str
-    model: str
-    data: str
-    seed: int
     results: dict[str, dict[str, dict[str, float]]]
-    variant: str = ""
-    encoder: str = ""
-    tune: str = ""
-    start: str = ""
-    without: str = ""
-    scheme: str = ""
-    losing: str = ""
-    modalities: str = "TAV"
-    changes: dict[str, float | str] = {}
-    valid: dict[str, float] = {}
-    parameters: int = 0
-    seconds_per_epoch: float = 0.0
-    best_epoch: int = 0
-    curve: list[tuple[float, float, float]] = []
+    curve: list[tuple[float, float, float]] = msgspec.field(default_factory=list)
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -132,12 +115,10 @@ def condensed(records: Sequence[Record], folder: Path, host: str = "") -> Result
 
 
 def _run(record: Record) -> Run:
-    own = msgspec.structs.asdict(record)
-    for name in ("metrics", "protocol", "condition", "split", "curve"):
-        del own[name]
-    own["valid"] = rounded(record.valid)
-    own["seconds_per_epoch"] = round(record.seconds_per_epoch, 2)
-    return Run(**own, results={})
+    shared = {name: getattr(record, name) for name in Setting.__struct_fields__}
+    shared["valid"] = rounded(record.valid)
+    shared["seconds_per_epoch"] = round(record.seconds_per_epoch, 2)
+    return Run(**shared, results={})
 
 
 def _kept(record: Record) -> dict[str, float]:

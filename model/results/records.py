@@ -14,8 +14,8 @@ PATTERN: Final = "records-*.jsonl"
 LETTERS: Final = {"text": "T", "audio": "A", "vision": "V"}
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One run under one condition. Whoever measures elsewhere writes the same fields.
+class Setting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was trained, on what and how, and what it cost: the fields that records and runs share.
 
     Attributes:
         group: the experiment that it belongs to.
@@ -25,7 +25,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         without: the part that was left out, see :mod:`model.research.ablations`.
         scheme, losing: of the training, see :class:`model.research.presets.TrainingPlan`.
         modalities: some of ``TAV``.
-        condition: ``0.3`` (rate or deviation), ``t+a`` (what is left), or empty.
         valid: of the selected epoch, on what the training validated on.
         seconds_per_epoch: seconds of the processor.
     """
@@ -34,7 +33,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str
     data: str
     seed: int
-    metrics: dict[str, float]
     variant: str = ""
     encoder: str = ""
     tune: str = ""
@@ -43,15 +41,26 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scheme: str = ""
     losing: str = ""
     modalities: str = "TAV"
-    protocol: str = "complete"
-    condition: str = ""
-    split: str = "test"
+    changes: dict[str, float | str] = {}
     valid: dict[str, float] = {}
     parameters: int = 0
     seconds_per_epoch: float = 0.0
     best_epoch: int = 0
+
+
+class Record(Setting, frozen=True, kw_only=True, omit_defaults=True):
+    """One run under one condition. Whoever measures elsewhere writes the same fields.
+
+    Attributes:
+        condition: ``0.3`` (rate or deviation), ``t+a`` (what is left), or empty.
+        curve: the file of the run's log by epoch, beside the records, or empty.
+    """
+
+    metrics: dict[str, float]
+    protocol: str = "complete"
+    condition: str = ""
+    split: str = "test"
     curve: str = ""
-    changes: dict[str, float | str] = {}
 
 
 def letters(modalities: Sequence[str]) -> str:
