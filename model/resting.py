@@ -1,6 +1,7 @@
 """How most people's face and voice are at rest, which somebody's own rest is set equal to.
 
-The means belong to the extractors, not to a checkpoint; ``python -m model.live.resting build`` makes them.
+The means belong to the extractors, not to a checkpoint; ``python -m model.live.resting build``
+makes them.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from model.data.datasets import parse, read
 from model.data.splits import SequenceData, Split
 from model.data.streams import Stream, Text
 from model.metrics import suited
-from model.results import peers
+from model.results import mmsa_models, peer_data, peers
 from model.results.records import read_records
 from tests.research_files import mmsa, write_aligned, write_pickle
 
@@ -101,7 +101,7 @@ def test_what_the_format_cannot_say_is_refused(tmp_path: Path) -> None:
 def test_padding_goes_in_front() -> None:
     values = np.arange(12, dtype=np.float32).reshape(2, 3, 2) + 1
     valid = np.array([[True, False, False], [True, True, True]])
-    moved = peers.in_front(Stream(values * valid[..., None], valid, valid), 4)
+    moved = peer_data.in_front(Stream(values * valid[..., None], valid, valid), 4)
     assert moved.valid.tolist() == [[False, False, False, True], [False, True, True, True]]
     assert moved.values[0, 3].tolist() == [1, 2]
     assert np.array_equal(moved.values[1, 1:], values[1])
@@ -114,20 +114,20 @@ def mmmo(tmp_path_factory: pytest.TempPathFactory) -> SequenceData:
     return read(folder, "mmmo", "train")
 
 
-@pytest.mark.parametrize("model", peers.PEERS)
+@pytest.mark.parametrize("model", mmsa_models.PEERS)
 def test_every_peer_is_trained_and_says_what_mmsa_would(
     mmmo: SequenceData, model: str, tmp_path: Path
 ) -> None:
     seen = []
-    run = peers.train_peer(model, mmmo, 0, lambda: seen.append(1), early_stop=0, nlevels=1)
+    run = mmsa_models.train_peer(model, mmmo, 0, lambda: seen.append(1), early_stop=0, nlevels=1)
     assert run.best_epoch == len(seen) == 1
     assert run.parameters == sum(p.numel() for p in run.network.parameters() if p.requires_grad)
     test = mmmo.splits["test"]
     said = run.say(test, mmmo)
     assert said.shape == (7,)
     mmsa_files.write(mmmo, tmp_path / "data.pkl")
-    package = peers._package()
-    args = peers._arguments(package, model, mmmo, tmp_path / "data.pkl")
+    package = mmsa_models.load_package()
+    args = mmsa_models.arguments(package, model, mmmo, tmp_path / "data.pkl")
     theirs = package.data_loader.MMDataset(args, "test")
     batch = (torch.tensor(own) for own in (theirs.text, theirs.audio, theirs.vision))
     with torch.no_grad():
@@ -160,4 +160,4 @@ def test_the_command_line_records_each_run_once(tmp_path: Path) -> None:
     with pytest.raises(TonalityError, match="no peer 'BERT'"):
         peers.main(**words, seeds=1, models="BERT")
     with pytest.raises(TonalityError, match=r"no set 'mmmo\+bert'"):
-        peers.peer_data("mmmo+bert", tmp_path, peers._encoder)
+        peer_data.peer_data("mmmo+bert", tmp_path, peers._encoder)

@@ -23,9 +23,9 @@ from model.metrics import auilc, suited
 from model.research.checkpoint import ResearchCheckpoint
 from model.research.evaluation import evaluate
 from model.research.inputs import LabelScale
+from model.research.prediction import predict
 from model.research.presets import training_plan
 from model.research.runs import prepared, text_encoder, train_seed
-from model.research.training import predict
 from tests.research_files import mmsa, write_aligned, write_misa, write_pickle
 
 SMALL = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}

@@ -21,8 +21,9 @@ from model.data.splits import SequenceData
 from model.networks.views import three
 from model.research.ablations import ABLATIONS, without
 from model.research.inputs import Inputs, scaled_for
+from model.research.prediction import predict
 from model.research.presets import TrainingPlan, training_plan
-from model.research.training import Trainer, predict
+from model.research.training import Trainer
 from model.results import experiments
 from model.results import runs as results_runs
 from model.results.baselines import columns, ridge

@@ -23,10 +23,11 @@ from model.research.checkpoint import WEIGHTS, ResearchCheckpoint
 from model.research.evaluation import evaluate
 from model.research.inputs import Inputs
 from model.research.network_input import BERT_UNKNOWN
+from model.research.prediction import predict
 from model.research.presets import TrainingPlan, network_config, new_network, training_plan
 from model.research.runs import prepared, train_seed
 from model.research.start import start_of
-from model.research.training import Trainer, predict
+from model.research.training import Trainer
 from model.text.choice import load_encoder
 from model.text.tunable import TunableText, Tuning
 from tests.made_encoders import texts, write_bert, write_roberta
@@ -393,7 +394,7 @@ def test_batches_of_like_length_hold_every_text_once(
     for pool in (1, 3):
         plan = plan_for(bert, "frozen", pool=pool)
         inputs = inputs_for(data, plan)
-        rows = Trainer(plan, 0, inputs, tmp_path)._rows(0)
+        rows = Trainer(plan, 0, inputs, tmp_path).rows(0)
         assert sorted(torch.cat(rows).tolist()) == list(range(48))
         lengths = inputs.complete("train").batch.valid[0].sum(1)
         padding.append(sum(int(lengths[own].max()) * len(own) for own in rows))

@@ -22,7 +22,7 @@ from rich.progress import Progress
 from safetensors.torch import load_file
 
 from model.corpora import text as corpora_text
-from model.live import text_tuning
+from model.live import text_tuning, tuning
 from model.live.tuning_plan import Protocol, batches, plan, read_texts, slope
 from model.metrics import regression, three_classes, weighted_f1
 from model.text.encoder import TextEncoder
@@ -159,7 +159,7 @@ def test_the_result_is_the_mean_of_the_runs(
     texts, copy = read_texts(data, SMALL), deepcopy(encoder)
     copy.tunable(SMALL.layers)
     lower = LowerActivations.compute(copy, [s.text for s in texts.samples], tmp_path / "lower")
-    text_tuning.tune(copy, texts, lower, SMALL, tmp_path, lambda _: None)
+    tuning.tune(copy, texts, lower, SMALL, tmp_path, lambda _: None)
     first, one, other = (load_file(tmp_path / f"end-{run}.safetensors") for run in range(3))
     name = "layers.11.widen.weight"
     assert not torch.equal(one[name], other[name])
@@ -188,7 +188,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
             if sum(advanced) == die_after:
                 raise KilledError
 
-        text_tuning.tune(copy, texts, lower, SMALL, folder, advance)
+        tuning.tune(copy, texts, lower, SMALL, folder, advance)
         return copy.tuned_state(), advanced
 
     expected, advanced = tuned(whole)

@@ -21,9 +21,10 @@ from model.data.splits import SequenceData, Split
 from model.data.streams import Stream
 from model.research.checkpoint import MANIFEST, WEIGHTS, ResearchCheckpoint
 from model.research.inputs import Inputs, LabelScale, damage, scaled_for, wants_encoder
+from model.research.prediction import predict
 from model.research.presets import TrainingPlan, network_config, new_network, training_plan
 from model.research.runs import prepared, text_encoder, train_seed
-from model.research.training import Trainer, predict
+from model.research.training import Trainer
 from tests.research_files import mmsa, write_aligned, write_pickle
 
 SMALL_FAMILY = {"width": 16, "heads": 2, "feedforward": 16, "gate_hidden": 8}

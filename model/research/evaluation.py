@@ -19,8 +19,8 @@ from model.research.inputs import (
     LabelScale,
     scaled_for,
 )
+from model.research.prediction import predict
 from model.research.text_inputs import encoder_name, encoder_sha256
-from model.research.training import predict
 from model.text.states import TextStates
 from model.text.tunable import TunableText
 

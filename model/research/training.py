@@ -8,14 +8,12 @@ run goes on to what it would have become.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,14 +26,15 @@ from model.networks.family_losses import family_losses
 from model.networks.rtil_family import FamilyView, RTILFamily
 from model.networks.views import Representations, SequenceNetwork
 from model.research.checkpoint import ResearchCheckpoint
-from model.research.inputs import Inputs, LabelScale, Seen, blocks, fingerprint
+from model.research.inputs import Inputs, LabelScale, Seen, fingerprint
+from model.research.prediction import predict, shown_to
 from model.research.presets import ResearchNetwork, TrainingPlan, network_config, new_network
+from model.research.schedule import batches, rate
+from model.research.selection import Selection
 from model.research.start import check_start
 from model.research.training_state import Epoch, TrainingState
 
-CLEARLY = 0.03  # of the constant's loss
 VALIDATION_DRAW = 1_000_000  # far from the draws of training
-ACCURACIES = ("acc2_has0", "acc2", "acc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,7 @@ class Trainer:
         self.device = torch.device(device)
         self.scale = LabelScale(data.low, data.high, data.classes)
         self.targets = {n: self.scale.targets(data.splits[n]) for n in (TRAIN, VALID)}
+        self.selection = Selection(plan, self._idle())
         config = network_config(plan, inputs.widths, self.scale.outputs)
         self.network = new_network(config, seed).to(self.device)
         if start is not None:
@@ -121,7 +121,7 @@ class Trainer:
     @property
     def batches(self) -> int:
         """Batches of an epoch."""
-        return len(self._rows(0))
+        return len(self.rows(0))
 
     def run(self, advance: Callable[[int], None] = lambda epochs: None) -> Trained:
         """Train, or go on; ``advance`` is told how many epochs more are over."""
@@ -132,7 +132,8 @@ class Trainer:
             measured = self.validate()
             lr = self._rate(self.state.epoch * self.batches)
             entry = {"epoch": float(self.state.epoch + 1), "lr": lr, **losses, **measured}
-            self.state.end_epoch(entry, self._better(measured))
+            better = self.selection.better(measured, self.state.history, self.state.best_epoch)
+            self.state.end_epoch(entry, better)
             advance(1)
         self.state.restore_best()
         self.network.eval()
@@ -147,19 +148,8 @@ class Trainer:
     @property
     def over(self) -> bool:
         """Whether all epochs are over, or nothing got better for too long."""
-        waited = self.state.epoch - max(self.state.best_epoch, self._first)
-        ended = self.state.epoch >= self.plan.epochs
-        return ended or (waited >= self.plan.patience and self._learned)
+        return self.selection.over(self.state.history, self.state.best_epoch)
 
-    @property
-    def _learned(self) -> bool:
-        """Whether validation was ever clearly better than a constant would be."""
-        if not self.plan.grace:
-            return True
-        losses = [entry["valid_loss"] for entry in self.state.history]
-        return min(losses, default=math.inf) < (1.0 - CLEARLY) * self._idle
-
-    @property
     def _idle(self) -> float:
         """Loss on validation of the constant that is best there."""
         asked = self.targets[VALID]
@@ -169,45 +159,15 @@ class Trainer:
         said = asked.median() if self.plan.task == "l1" else asked.mean()
         return float(self._task(said.expand(len(asked)), asked))
 
-    @property
-    def _first(self) -> int:
-        """Epochs that cannot be selected; the last one always can."""
-        return min(int(self.plan.first * self.plan.epochs), self.plan.epochs - 1)
+    def rows(self, epoch: int) -> list[Tensor]:
+        """Rows of each batch of an epoch."""
+        return batches(self.plan, self.seed, epoch, len(self.targets[TRAIN]), self._lengths)
 
-    def _better(self, measured: Epoch) -> bool:
-        best = self.state.best_epoch
-        if self.state.epoch < self._first:
-            return False
-        return not best or self._worth(measured) > self._worth(self.state.history[best - 1])
-
-    def _worth(self, measured: Epoch) -> float:
-        if self.plan.select == "loss":
-            return -measured["valid_loss"]
-        return next(measured[f"valid_{n}"] for n in ACCURACIES if f"valid_{n}" in measured)
-
-    def _rows(self, epoch: int) -> list[Tensor]:
-        """Rows of each batch; one sample alone has no batch statistics and waits for its turn."""
-        size = len(self.targets[TRAIN])
-        chance = np.random.default_rng([self.seed, 1, epoch])
-        order = torch.from_numpy(chance.permutation(size))
-        found = blocks(order, self.plan.batch)
-        if self.plan.pool > 1:
-            lengths = self.inputs.complete(TRAIN).batch.valid[0].sum(1)
-            pools = blocks(order, self.plan.batch * self.plan.pool)
-            sorted_ = [pool[lengths[pool].argsort(stable=True)] for pool in pools]
-            found = [rows for pool in sorted_ for rows in blocks(pool, self.plan.batch)]
-            found = [found[place] for place in chance.permutation(len(found))]
-        return [rows for rows in found if len(rows) > 1]
+    def _lengths(self) -> Tensor:
+        return self.inputs.complete(TRAIN).batch.valid[0].sum(1)
 
     def _rate(self, step: int) -> float:
-        if self.plan.schedule == "constant":
-            return self.plan.learning_rate
-        steps = max(1, self.plan.epochs * self.batches)
-        warm = max(1, steps // 20)
-        rest = max(0.0, (step - warm) / max(1, steps - warm))
-        return self.plan.learning_rate * min(
-            (step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * rest)
-        )
+        return rate(self.plan, step, max(1, self.plan.epochs * self.batches))
 
     def _epoch(self, epoch: int) -> Epoch:
         self.trained.train()
@@ -218,13 +178,13 @@ class Trainer:
         if self.plan.scheme != "complete":
             less = self.inputs.lost(TRAIN, self.plan, self.seed, epoch % self.plan.draws)
         totals: dict[str, float] = {}
-        batches = self._rows(epoch)
-        for number, rows in enumerate(batches):
-            step = epoch * len(batches) + number
+        every = self.rows(epoch)
+        for number, rows in enumerate(every):
+            step = epoch * len(every) + number
             torch.manual_seed(self.seed * 1_000_003 + step)
-            parts = self._update(whole, less, rows, step, last=number + 1 == len(batches))
+            parts = self._update(whole, less, rows, step, last=number + 1 == len(every))
             for name, value in parts.items():
-                totals[name] = totals.get(name, 0.0) + value / len(batches)
+                totals[name] = totals.get(name, 0.0) + value / len(every)
         return {f"loss_{name}": value for name, value in totals.items()}
 
     def _update(
@@ -303,25 +263,3 @@ class Trainer:
             data.classes,
         )  # fmt: skip
         return {"valid_loss": float(loss)} | {f"valid_{name}": v for name, v in found.items()}
-
-
-@torch.no_grad()
-def predict(
-    network: ResearchNetwork, seen: Seen, batch: int = 64, device: torch.device | str = "cpu"
-) -> Tensor:
-    """What a network says of all samples: ``(N,)`` or ``(N, K) float32`` on the CPU."""
-    network.eval()
-    if seen.encoder is not None:
-        seen.encoder.eval()
-    place = torch.device(device)
-    found = []
-    for rows in blocks(torch.arange(len(seen.batch)), batch):
-        part = shown_to(network, seen, rows, place)
-        found.append(network(part.batch, part.known).prediction.float().cpu())
-    return torch.cat(found)
-
-
-def shown_to(network: ResearchNetwork, seen: Seen, rows: Tensor, device: torch.device) -> Seen:
-    """Some samples on a device, encoded, without common padding unless the network looks at it."""
-    part = seen.select(rows, device)
-    return (part if network.config.faithful else part.trimmed()).encoded()

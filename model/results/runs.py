@@ -19,7 +19,8 @@ from model.data.protocols import Condition, protocol
 from model.data.splits import TEST, SequenceData
 from model.metrics import suited
 from model.research.inputs import Inputs, LabelScale, Seen, scaled_for, wants_encoder
-from model.research.training import Trainer, predict
+from model.research.prediction import predict
+from model.research.training import Trainer
 from model.results.baselines import BASELINES
 from model.results.experiments import ALONE, GROUPS, UTTERANCES, Experiment
 from model.results.records import Record, letters, write_records
