@@ -150,8 +150,8 @@ def _faces(measured: Measures) -> str:
         for k, v in measured.items() if k.startswith("neutral face ")
     ]  # fmt: skip
     return (
-        "### Neutral people who speak, face alone\nThe first is trained on; all were looked at when "
-        "webcam offsets were measured: no independent test.\n\n"
+        "### Neutral people who speak, face alone\nThe first is trained on; all were seen when webcam "
+        "offsets were measured and before the shares of still faces were chosen: no independent test.\n\n"
         + _table(("video", "windows", "mean", "deviation"), lines)
     )
 
