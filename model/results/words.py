@@ -50,7 +50,7 @@ SHORT: Final = """## In short
 - Audio alone and vision alone teach nothing there that holds on other videos.
 - Without text the RTIL family is fragile: its fusion has nothing to lead it, and with the published weights
   of its alignment losses it stays at a constant on MMMO, where MITR-DNet and MMSA's TFN learn most.
-  On YouTube none of ours learns, and none of MMSA's is more accurate than a constant.
+  On YouTube none of ours learns, and none of MMSA's is clearly more accurate than a constant.
 - None of the three claims could be shown here: almost all differences are smaller than what the seeds can
   tell apart. On single utterances RTIL is better *without* CMD than with it.
 """
