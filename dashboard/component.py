@@ -52,7 +52,10 @@ export default function (component) {
     if (now !== gist(known.state, known.session)) setStateValue("state", { name, session });
   };
   part.inner?.update(data);
+  // Streamlit also ends a call that the next one has overtaken, and may do so after that next one was
+  // made: only where the element has left the page is it the part that ends.
   return () => {
+    if (parentElement.isConnected || !part.open) return;
     part.open = false;
     part.inner?.close();
     parts.delete(parentElement);

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from dashboard.component import LOADER, STATIC
 from dashboard.lines import KEYS
 from tests.browser import (
     DEADLINE_MS,
@@ -231,7 +232,8 @@ def test_the_script_runs_no_more_often_than_it_must(page: Page) -> None:
 
 def test_a_session_that_a_new_server_never_had_is_let_go(page: Page) -> None:
     start_demo(page)
-    wait_counter(page, "points", 2)
+    # The script's last word on the start, which would take back what follows.
+    page.wait_for_function("() => window.tonality.live.data.state === 'running'")
     page.evaluate(
         "() => window.tonality.live.update({ session: 'of before', state: 'starting', runs: 1 })"
     )
@@ -242,6 +244,40 @@ def test_a_session_that_a_new_server_never_had_is_let_go(page: Page) -> None:
     wait_state(page, "running")
     page.wait_for_function("() => window.tonality.live.data.session !== 'of before'")
     stop(page)
+
+
+def test_the_end_of_an_overtaken_run_leaves_the_live_part_alone(page: Page) -> None:
+    """Two runs at once: Streamlit ends the first one's call after it has made the second one's."""
+    values = {"script": "live", "part": "Live"}
+    html = (STATIC / "live.html").read_text(encoding="utf-8")
+    page.evaluate(
+        """async ([code, html]) => {
+            const before = window.tonality;
+            const { default: show } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+            const parentElement = document.body.appendChild(document.createElement("div"));
+            parentElement.innerHTML = html;
+            const call = (runs) => show({ parentElement, data: { session: null, state: "none", runs }, setTriggerValue() {}, setStateValue() {} });
+            const [first, second] = [call(1), call(2)];
+            first();
+            while (window.tonality === before) await new Promise(requestAnimationFrame);
+            window.overtaken = { parentElement, second, before };
+        }""",
+        [LOADER % values, html],
+    )
+    frames = counters(page)["frames"]
+    wait_counter(page, "frames", frames + 5)
+    assert counters(page)["runs"] == 2
+    closed = """async () => {
+        const { parentElement, second, before } = window.overtaken;
+        parentElement.remove();
+        second();
+        const { frames } = window.tonality.counters;
+        for (let i = 0; i < 5; i += 1) await new Promise(requestAnimationFrame);
+        const still = window.tonality.counters.frames === frames;
+        window.tonality = before;
+        return still;
+    }"""
+    assert page.evaluate(closed)
 
 
 def test_news_at_the_moment_of_leaving_does_not_bring_the_page_back(page: Page) -> None:
