@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 KEY: Final = "browser-camera"
 MINE: Final = "browser"  # what this tab has connected
+LET_GO: Final = "browser let go"  # that its last connection opened too much
 STOPPED: Final = "the browser's camera and microphone were stopped"
 
 LABELS: Final = {
@@ -40,6 +41,7 @@ CONNECT: Final = (
     "Start. If it refuses, allow them at the left of the address bar. Without a camera, take Face "
     "out of what is used. From another machine the page must be https."
 )
+TOO_MUCH: Final = "The browser opened more than is to be used, and was let go; nothing was read. Press Connect again."
 CONNECTED: Final = "This browser is connected. Leaving the page ends the session."
 PICTURE: Final = {"width": {"ideal": 640}, "height": {"ideal": 480}, "frameRate": {"ideal": 30}}
 # As the microphone gives it: what tidies speech up for a call takes away what a voice tells.
@@ -54,19 +56,28 @@ class Mine:
         self.kinds = kinds
         self.member: tuple[str, str] | None = None  # session and participant, once started
 
+    @property
+    def too_much(self) -> bool:
+        """Whether a device is open that is not to be used: Connect came before the last choice did."""
+        opened = self.relay.video.tracks > 0, self.relay.audio.tracks > 0
+        return any(
+            is_open and not wanted for is_open, wanted in zip(opened, self.kinds, strict=True)
+        )
+
 
 def slot(server: Server) -> None:
     """The connection of this tab, where one is chosen or open; call it first, and in every run."""
     active, mine = _active(), _mine()
     if mine is not None and not active:
         mine.relay.close(STOPPED)
+        st.session_state[LET_GO] = mine.too_much
         del st.session_state[MINE]
     chosen = _chosen(server)
     if not (active or chosen):
         return
     kinds = _kinds(server)
     try:
-        stop = active and (_over(server) or (_unused() and (not chosen or mine_differs(kinds))))
+        stop = active and (_over(server) or (_unused() and (not chosen or _differs(kinds))))
         if active and _mine() is None:
             st.session_state[MINE] = Mine(_relay(server), kinds)
         _connection(kinds, stop)
@@ -85,9 +96,9 @@ def source(server: Server, prefix: str) -> str | None:
         and context
         and context.state.playing
     ):
-        st.caption(CONNECTED)
-        return "browser"
-    st.caption(CONNECT)
+        st.caption(TOO_MUCH if mine.too_much else CONNECTED)
+        return None if mine.too_much else "browser"
+    st.caption(TOO_MUCH if st.session_state.get(LET_GO) else CONNECT)
     return None
 
 
@@ -120,10 +131,10 @@ def _unused() -> bool:
     return mine is None or mine.member is None
 
 
-def mine_differs(kinds: tuple[bool, bool]) -> bool:
+def _differs(kinds: tuple[bool, bool]) -> bool:
     """Whether what is open is not what is to be used: a camera must not stay on for words alone."""
     mine = _mine()
-    return mine is not None and mine.kinds != kinds
+    return mine is not None and (mine.kinds != kinds or mine.too_much)
 
 
 def _over(server: Server) -> bool:

@@ -19,8 +19,7 @@ from tests.test_page import choose_purpose
 WAIT_MS = 120_000
 SPOKEN = re.compile("lecturer|university|creator", re.I)
 
-# Two browsers' worth of real-time work: run by `pytest -m calm` on a machine that does nothing else.
-pytestmark = [pytest.mark.timeout(400), pytest.mark.calm]
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,19 @@ def expect_lamp(page: Page, name: str, state: str) -> None:
 
 
 def connect(page: Page) -> None:
-    press(page, "Connect")
+    """Once more where the browser was asked before the last choice had reached it."""
+    for _ in range(2):
+        press(page, "Connect")
+        told = page.get_by_text(
+            re.compile("This browser is connected|opened more than is to be used")
+        )
+        expect(told).to_be_visible()
+        button = devices(page).get_by_role("button", name=re.compile("^(Connect|Disconnect)$"))
+        expect(button).to_be_visible()
+        page.wait_for_timeout(1000)  # a connection that is let go takes a moment
+        if page.get_by_text("This browser is connected").is_visible():
+            return
+        expect(devices(page).get_by_role("button", name="Connect", exact=True)).to_be_visible()
     expect(page.get_by_text("This browser is connected")).to_be_visible()
 
 

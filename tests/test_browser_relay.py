@@ -24,6 +24,7 @@ from capture.config import CaptureConfig
 from capture.relay import EndHead, PictureHead, SoundHead, decode, encode, image_of
 from capture.source import End, Item, Picture, Sound
 from capture.sources import is_device, open_source
+from dashboard.browser import Mine
 from dashboard.relay import LEFT, Relay
 from dashboard.tracks import MediaClock, PictureMessages, SoundMessages
 from features.clock import NS_PER_S
@@ -261,3 +262,13 @@ def test_a_clock_that_drifts_is_followed() -> None:
 def test_what_is_not_ours_is_refused(frames: list[Any]) -> None:
     with pytest.raises(MessageError):
         decode([bytes(frame) for frame in frames])
+
+
+def test_a_device_that_is_open_and_not_wanted_is_too_much(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    words_alone, all_three = Mine(relay, (False, True)), Mine(relay, (True, True))
+    relay.audio.addTrack(Track(block, 0.02))
+    assert not words_alone.too_much and not all_three.too_much
+    relay.video.addTrack(Track(picture, 0.1))
+    assert words_alone.too_much and not all_three.too_much
+    relay.close()

@@ -349,6 +349,13 @@ def test_two_kept_sessions_are_compared_and_one_is_deleted(
     page.wait_for_function(
         "() => window.tonalityReview.tracks.every((one) => one.span < one.length)"
     )
+    whole = page.locator(".review [data-span=all]")
+    expect(whole).to_have_attribute("aria-pressed", "false")
+    whole.click()
+    expect(whole).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate(
+        "() => window.tonalityReview.tracks.every((one) => one.span === one.length)"
+    )
 
     opened(page, "button", "Delete")
     page.get_by_role("button", name="Delete this session").click()

@@ -54,3 +54,10 @@ function unpack(buffer) {
   header.jpeg = new Blob([new Uint8Array(buffer, 4 + length + bytes)], { type: "image/jpeg" });
   return header;
 }
+
+// Streamlit's own window about a lost server says less than ours, covers it, and asks for the internet.
+export function quiet() {
+  for (const box of document.querySelectorAll("[role=dialog]")) {
+    if (box.querySelector("[slot=title]")?.textContent === "Connection error") box.querySelector("button[aria-label=Close]")?.click();
+  }
+}

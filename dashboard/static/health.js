@@ -1,6 +1,6 @@
 // How everything stands: workers, lags, ages, losses; kept up to date by the feed alone.
 
-import { Feed, feedAddress } from "./feed.js";
+import { Feed, feedAddress, quiet } from "./feed.js";
 import { Ring } from "./rings.js";
 import { MODALITIES, Store } from "./store.js";
 
@@ -81,6 +81,7 @@ export class Health {
   }
 
   show() {
+    if (!this.linked) quiet();
     const { workers } = this.store;
     this.verdict(workers);
     this.cards(workers);

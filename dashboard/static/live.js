@@ -2,7 +2,7 @@
 
 import { Alerts } from "./alerts.js";
 import { Dialogs } from "./dialogs.js";
-import { Feed, feedAddress } from "./feed.js";
+import { Feed, feedAddress, quiet } from "./feed.js";
 import { NAMES, Panel } from "./panel.js";
 import { Palette, wording } from "./palette.js";
 import { Ring } from "./rings.js";
@@ -373,11 +373,4 @@ function spoken(panel, named) {
   const missing = MODALITIES.filter((name) => panel.state.lamps[name].state !== "present").map((name) => NAMES[name].toLowerCase());
   const score = last.sentiment === null ? "Nothing seen, heard or said" : `Sentiment ${wording(last.sentiment)}, ${last.sentiment.toFixed(1)}`;
   return `${named ? `${panel.participant}: ` : ""}${score}. ${missing.length ? `Missing: ${missing.join(", ")}.` : "All three present."}`;
-}
-
-// Streamlit's own window about a lost server says less than the banner, covers it, and asks for the internet.
-function quiet() {
-  for (const box of document.querySelectorAll("[role=dialog]")) {
-    if (box.querySelector("[slot=title]")?.textContent === "Connection error") box.querySelector("button[aria-label=Close]")?.click();
-  }
 }

@@ -92,10 +92,9 @@ export class Review {
     this.frame = requestAnimationFrame(() => this.tick());
     this.palette.read();
     this.each((track) => track.draw());
-    const [first] = this.tracks;
     for (const button of this.root.querySelectorAll("[data-span]")) {
-      const span = button.dataset.span === "all" ? first?.length : Number(button.dataset.span);
-      const pressed = String(first !== undefined && Math.abs(first.span - span) < 1);
+      const spanned = (track) => Math.abs(track.span - (button.dataset.span === "all" ? track.length : Number(button.dataset.span))) < 1;
+      const pressed = String(this.tracks.length > 0 && this.tracks.every(spanned));
       if (button.getAttribute("aria-pressed") !== pressed) button.setAttribute("aria-pressed", pressed);
     }
   }
