@@ -25,7 +25,7 @@ from features.spec import BLENDSHAPES, FACE, LIVE, PITCH_COLUMN, STATES, VOICE
 from features.speech import SpeechExtractor
 from features.voice import VoiceExtractor
 from features.windows import Windower, WindowerConfig
-from model.calibration import Calibration
+from model.calibration import Calibration, half_width
 from model.checkpoint import Checkpoint
 from model.corpora import face as corpora_face
 from model.corpora import text as corpora_text
@@ -35,7 +35,8 @@ from model.corpora.text import TEST, TRAIN, VALID
 from model.live import faces as live_faces
 from model.live import folds as live_folds
 from model.live.banks import NEUTRAL_SPOKEN, NONE, Banks, Drawing, share_weights, side_weights
-from model.live.data import DataPlan, load_banks, load_encoder
+from model.live.crossed import crossed
+from model.live.data import DataPlan, held_voices, load_banks, load_encoder
 from model.live.evaluation import evaluate, voices_of
 from model.live.faces import HIDDEN, SPEAKING, STILL_SHARE, FaceMaker, face_columns, speech_motion
 from model.live.judging import (
@@ -51,10 +52,10 @@ from model.live.judging import (
     two_sides,
     validate,
 )
+from model.live.learning import new_network, train
 from model.live.objective import losses, random_subset, truth_of
 from model.live.plan import LivePlan
 from model.live.samples import ClipVoice, Heard, principal_basis, voice_sample
-from model.live.training import new_network, train
 from model.live.warmup import WarmUp
 from model.networks.emotions import EMOTIONS, SIDES, positive_odds, side_logits, targets_of
 from model.networks.inputs import Prior, Sample, prepare
@@ -599,6 +600,32 @@ def test_each_fold_judges_actors_it_never_heard(corpora: tuple[Path, Path], tmp_
     written = out.stat().st_mtime_ns
     assert live_folds.run(*corpora, out, plan) == found
     assert out.stat().st_mtime_ns == written, "done folds are not done again"
+
+
+def test_intervals_of_voices_rest_on_every_training_actor(
+    corpora: tuple[Path, Path], banks: Banks, trained: tuple[RTIL, list[dict[str, float]]]
+) -> None:
+    held = held_voices(*corpora, banks.priors, PLAN.data)
+    assert set(held.speaker.tolist()) == {"01", "02"}
+    assert len(held.label) == len(set(held.clip.tolist())) == 16, "one window a clip"
+    learned: list[set[str]] = []
+
+    def fit(own: Banks, number: int) -> RTIL:
+        assert number == len(learned)
+        learned.append(set(own.voice.speaker[own.voice.split == TRAIN].tolist()))
+        for bank in (own.voice, own.face):
+            clips = bank.clip[bank.split == TRAIN].tolist()
+            assert {name.split("-")[-1] for name in clips if name} == learned[-1]
+        return trained[0]
+
+    found = crossed(banks, held, 0, fit)
+    assert learned == [{"02"}, {"01"}]
+    assert len(found["voice"]) == len(found["voice+face"]) == 16
+    assert set(found) == {"voice", "text+voice", "voice+face", "text+voice+face"}
+    own = residuals(trained[0], banks, VALID, 0)
+    both = calibration(trained[0], banks, 0, found).half_widths
+    assert both["voice"] == half_width(np.concatenate([own["voice"], found["voice"]]), 0.8)
+    assert both["text"] == calibration(trained[0], banks, 0).half_widths["text"]
 
 
 def test_synthetic_windows_never_narrow_an_interval() -> None:

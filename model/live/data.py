@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -99,6 +100,16 @@ def voice_bank(
     known = [streams for clip, streams in zip(clips, whole, strict=True) if clip.split == TRAIN]
     priors = voice_priors(known, plan.prior_s)
     return windows_of(clips, voices, whole, priors, plan.variants, chance), priors
+
+
+def held_voices(data: Path, cache: Path, priors: dict[str, Prior], plan: DataPlan) -> VoiceBank:
+    """The training actors' clips as validating ones are heard: one window each, after a long past."""
+    clips = [c for c in ravdess(data) if c.split == TRAIN and feature_path(cache, c).is_file()]
+    held = [replace(clip, split=VALID) for clip in clips]
+    voices = [ClipVoice(load_voice(cache, clip)) for clip in held]
+    whole = [voice.whole() for voice in voices]
+    chance = np.random.default_rng([plan.seed, 29])
+    return windows_of(held, voices, whole, priors, plan.variants, chance)
 
 
 def windows_of(

@@ -28,9 +28,9 @@ from model.live.banks import Banks, FaceBank, TextBank, VoiceBank
 from model.live.data import DataPlan, windows_of
 from model.live.faces import FaceMaker
 from model.live.judging import voice_sides
+from model.live.learning import new_network
 from model.live.plan import DEFAULT_CACHE, SIZES, LivePlan
 from model.live.samples import ClipVoice, Streams, voice_priors
-from model.live.training import new_network
 from model.live.warmup import WarmUp
 from model.networks.emotions import EMOTIONS
 from model.networks.inputs import Prior

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -194,9 +195,13 @@ def residuals(network: RTIL, banks: Banks, split: str, seed: int) -> dict[str, n
     return out
 
 
-def calibration(network: RTIL, banks: Banks, seed: int) -> Calibration:
-    """Intervals of 80 % from validation parts."""
-    return no_bolder(calibrate(residuals(network, banks, VALID, seed)))
+def calibration(
+    network: RTIL, banks: Banks, seed: int, more: Mapping[str, np.ndarray] = MappingProxyType({})
+) -> Calibration:
+    """Intervals of 80 % from validation parts, and from ``more`` residuals by subset."""
+    found = residuals(network, banks, VALID, seed)
+    found |= {k: np.concatenate([found[k], more[k]]) if k in found else more[k] for k in more}
+    return no_bolder(calibrate(found))
 
 
 def no_bolder(table: Calibration) -> Calibration:
