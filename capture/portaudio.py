@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -13,8 +15,12 @@ import numpy as np
 from capture.live import HINT
 from capture.source import SAMPLE_RATE_HZ
 from features.errors import SourceError
+from features.threads import OwnedThread
+
+logger = logging.getLogger(__name__)
 
 BLOCKS_PER_S = 20
+GIVE_UP_S = 3.0  # what is left of a stream ends within a tenth of it
 FIXES = {
     "linux": "install it (Debian, Ubuntu: `apt install libportaudio2`; Fedora: `dnf install portaudio`)",
     "darwin": "install it (`brew install portaudio`)",
@@ -124,12 +130,31 @@ class Stream:
         _Open.streams += 1
 
     def close(self) -> None:
-        """Stop and give the device back; safe to call twice."""
+        """Stop and give the device back; safe to call twice.
+
+        A stream whose sound server has died may never be given back: ALSA's way to PulseAudio then
+        waits for ever for a lock of its own. Such a one is left behind.
+        """
         with LOCK:
             stream, self._stream = self._stream, None
-            if stream is not None:
-                stream.close(ignore_errors=True)
+            if stream is None:
+                return
+            ending = OwnedThread("sound stream's end", lambda stop: _end(stream)).start()
+            if ending.join(GIVE_UP_S):
+                ending.check()
                 _Open.streams -= 1
+            else:
+                _leave_behind()
+
+
+def _end(stream: Any) -> None:
+    stream.close(ignore_errors=True)
+
+
+def _leave_behind() -> None:
+    """PortAudio still counts the stream as open, and would wait for it at its own end."""
+    atexit.unregister(import_sounddevice()._exit_handler)
+    logger.warning("a sound stream does not end within %.0f s and is left behind", GIVE_UP_S)
 
 
 def open_microphone(device: str, on_block: OnBlock) -> Stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from subprocess import PIPE
 import numpy as np
 import pytest
 
+from capture import portaudio
 from capture.file import FileSource
 from capture.microphone import BLOCKS_QUEUED, MicrophoneSource
 from capture.portaudio import OnBlock
@@ -133,6 +135,36 @@ def test_a_reader_that_sleeps_too_long_gets_silence_and_is_told() -> None:
     gap = heard[int(10.1 * 16_000) : int(14.9 * 16_000)]
     assert not gap.any()
     source.close()
+
+
+def test_a_stream_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ALSA's way to PulseAudio whose server was killed, now and then."""
+    monkeypatch.setattr(portaudio, "GIVE_UP_S", 0.05)
+    left: list[str] = []
+    monkeypatch.setattr(portaudio, "_leave_behind", lambda: left.append("one"))
+    before, freed = portaudio._Open.streams, threading.Event()
+    ended: list[str] = []
+
+    class Stuck:
+        def start(self) -> None: ...
+
+        def close(self, ignore_errors: bool) -> None:
+            assert freed.wait(60)
+            ended.append("stuck")
+
+    class Fine(Stuck):
+        def close(self, ignore_errors: bool) -> None:
+            ended.append("fine")
+
+    try:
+        stream, other = portaudio.Stream(Stuck(), 48_000), portaudio.Stream(Fine(), 48_000)
+        for each in (stream, other, stream):
+            each.close()
+        assert (left, ended) == (["one"], ["fine"])
+        assert portaudio._Open.streams == before + 1, "PortAudio must not be begun anew"
+    finally:
+        freed.set()
+        portaudio._Open.streams = before
 
 
 def test_no_such_microphone_is_one_line() -> None:
