@@ -539,6 +539,7 @@ def test_evaluation_reads_test_parts_and_records_what_it_found(
     assert found["voice ravdess, men"]["n"] == 6 and "voice ravdess, actor 17" in found
     assert found["text mosi test misheard"]["n"] == 6
     assert found["swing of a neutral voice"]["n"] == 2
+    assert found["no evidence"]["n"] > 100 and found["no evidence"]["scored"] == 0
     assert found["face fer2013 public test"]["n"] == 18, "surprise has no side"
     assert found["face fer2013 public test moving"]["n"] == 18
     assert 0 <= found["face fer2013 public test moving"]["balanced_3"] <= 1

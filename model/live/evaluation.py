@@ -128,7 +128,7 @@ class Parts:
         if self.neutral is not None:
             out |= one.hearing(self.neutral).swing()
         out |= {**one.speakers("ravdess"), **one.subsets(), **one.intervals()}
-        return {**out, **one.neutral(self.videos)}
+        return {**out, **one.neutral(self.videos), **one.silence()}
 
 
 def parts_of(data: Path, cache: Path, checkpoint: Checkpoint, encoder: TextEncoder) -> Parts:

@@ -19,6 +19,7 @@ from model.live.judging import (
     score_rows,
     score_windows,
     sides_of,
+    silent_windows,
     three_sides,
     two_sides,
     video_windows,
@@ -143,6 +144,12 @@ class Judged:
                 "coverage": float((np.abs(off) <= half).mean()),
             }
         return out
+
+    def silence(self) -> Measures:
+        """How many windows get a score in which there is no evidence."""
+        windows = silent_windows()
+        scored = score_windows(self.network, windows, self.banks.priors)
+        return {"no evidence": {"n": len(windows), "scored": len(scored)}}
 
     def neutral(self, videos: dict[str, tuple[np.ndarray, np.ndarray]]) -> Measures:
         """What faces alone say of people who speak neutrally, window by window as live."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from features.messages import MODALITIES, Window
-from features.samples import FaceQuality, FaceSample
-from features.spec import LIVE
+from features.samples import ActivityChunk, FaceQuality, FaceSample, VoiceChunk
+from features.spec import LIVE, VOICE
 from features.windows import Windower, WindowerConfig
 from model.calibration import Calibration, calibrate
 from model.corpora.text import VALID
@@ -26,6 +26,10 @@ from model.text.encoder import WIDTH as TEXT_WIDTH
 BATCH: Final = 128
 VALID_VIDEO: Final = "01-01-01-01-01-01-09"
 STILL: Final = 500  # validation pictures looked at after each epoch
+SILENT_S: Final = 60.0
+PICTURES_HZ: Final = 15
+DESCRIPTORS_HZ: Final = 100
+ACTIVITY_S: Final = 0.032
 SYNTHETIC: Final = 400  # windows put together to calibrate each subset with text
 NEGATIVE: Final = ("angry", "sad", "fearful", "disgust", "anger", "sadness", "fear")
 POSITIVE: Final = ("happy", "calm", "happiness")
@@ -107,12 +111,28 @@ def video_windows(times_s: np.ndarray, faces: np.ndarray) -> list[Window]:
     return windower.finish(float(times_s[-1]))
 
 
+def silent_windows() -> list[Window]:
+    """Live windows of a minute in which nobody is seen, and nothing is heard or said."""
+    windower, stream = (
+        Windower(WindowerConfig("s", "nobody", "file", lossless=True)),
+        LIVE.stream(VOICE),
+    )
+    for picture in range(round(SILENT_S * PICTURES_HZ)):
+        windower.add(FaceSample(picture / PICTURES_HZ, FaceQuality.NO_FACE))
+    heard = np.zeros((round(SILENT_S * DESCRIPTORS_HZ), stream.width), np.float32)
+    windower.add(VoiceChunk(0.0, 0, heard))
+    windower.add(ActivityChunk(0.0, 0, np.zeros(round(SILENT_S / ACTIVITY_S), np.float32)))
+    return windower.finish(SILENT_S)
+
+
 @torch.inference_mode()
 def score_windows(network: RTIL, windows: Sequence[Window], priors: dict[str, Prior]) -> np.ndarray:
     """Scores ``(n,)`` of windows without words, of those with any evidence."""
     network.eval()
     samples = [prepare(w.streams, w.statistics, w.present, priors, LIVE) for w in windows]
     samples = [sample for sample in samples if sample.present.any()]
+    if not samples:
+        return np.zeros(0, np.float32)
     empty = torch.zeros(len(samples), 1, TEXT_WIDTH)
     scores: np.ndarray = network(collate(samples, empty, empty[..., 0].bool())).numpy()
     return scores

@@ -58,6 +58,7 @@ TARGETS: Final = (
     Target("RAVDESS, actors left out: AUC", "folds both streams", "auc_read", 0.96),
     Target("EMO-DB, happy against negative: AUC", "voice emodb, known speaker, both streams", "auc_happy", 0.86),
     Target("FER2013 public test, 3 classes: balanced accuracy", "face fer2013 public test", "balanced_3", 0.75),
+    Target("silence, nobody in view, no words: windows with a score", "no evidence", "scored", 0, at_most=True, digits=0),
     Target("voice that speaks neutrally: deviation over windows", "swing of a neutral voice", "sd", STEADY, at_most=True),
 )  # fmt: skip
 BESIDE: Final = (
