@@ -57,6 +57,7 @@ from model.live.objective import losses, random_subset, truth_of
 from model.live.plan import LivePlan
 from model.live.samples import ClipVoice, Heard, principal_basis, voice_sample
 from model.live.warmup import WarmUp
+from model.networks.blocks import masked_mean
 from model.networks.emotions import EMOTIONS, SIDES, positive_odds, side_logits, targets_of
 from model.networks.inputs import Prior, Sample, prepare
 from model.networks.rtil import RTIL, RTILConfig
@@ -386,7 +387,9 @@ def test_losses_ask_subsets_and_each_modality_by_itself(banks: Banks) -> None:
     assert set(found) >= {"task", "alone", "emotions", "domain", "temporal"}
 
 
-def test_a_network_begins_with_the_tuned_head_s_reading_of_words(banks: Banks) -> None:
+def test_words_are_read_as_the_tuned_head_reads_them_and_stay_so(
+    banks: Banks, corpora: tuple[Path, Path], tmp_path: Path
+) -> None:
     rng = torch.Generator().manual_seed(0)
     head = {
         "score.weight": torch.randn(1, 384, generator=rng),
@@ -394,16 +397,20 @@ def test_a_network_begins_with_the_tuned_head_s_reading_of_words(banks: Banks) -
         "sides.weight": torch.randn(3, 384, generator=rng),
         "sides.bias": torch.randn(3, generator=rng),
     }
-    network = new_network(
-        banks, replace(PLAN, warm_up=WarmUp(text=0, voice=0, face=0)), SMALL, head
-    )
-    said = torch.randn(5, 384, generator=rng)
-    reading = network.text_direct(said)
-    expected = said @ head["sides.weight"].T + head["sides.bias"]
-    torch.testing.assert_close(side_logits(reading[:, :8]), expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(
-        reading[:, 8], said @ head["score.weight"][0] + head["score.bias"][0], atol=1e-4, rtol=1e-4
-    )
+    plan = replace(PLAN, epochs=1, warm_up=WarmUp(text=5, voice=5, face=5, faces=20))
+    network = new_network(banks, plan, SMALL, head)
+    before = network.ask_voice.state_dict()["attention.in_proj_weight"].clone()
+    train(network, banks, plan, tmp_path, lambda n: _judge(banks, corpora, n))
+    assert not torch.equal(before, network.ask_voice.state_dict()["attention.in_proj_weight"])
+    rows = np.flatnonzero(banks.text.split == VALID)
+    batch = banks.batch(alone(0, rows))
+    with torch.inference_mode():
+        reading = network.encode(batch).readings[0]
+    said = masked_mean(batch.text, batch.text_mask)
+    sides = said @ head["sides.weight"].T + head["sides.bias"]
+    torch.testing.assert_close(side_logits(reading[:, :8]), sides, atol=1e-4, rtol=1e-4)
+    score = said @ head["score.weight"][0] + head["score.bias"][0]
+    torch.testing.assert_close(reading[:, 8], score, atol=1e-4, rtol=1e-4)
 
 
 def test_a_random_subset_is_part_of_what_is_present_and_never_nothing() -> None:

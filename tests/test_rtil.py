@@ -13,7 +13,7 @@ from torch import Tensor
 from model.networks.blocks import BilinearGate, masked_mean
 from model.networks.inputs import VOICE_WIDTH, Batch
 from model.networks.losses import LossWeights, regularisers
-from model.networks.rtil import FACE_WIDTH, RTIL, RTILConfig
+from model.networks.rtil import FACE_WIDTH, RTIL, RTILConfig, bounded
 
 CONFIG = RTILConfig(width=32, heads=2, feedforward=32, state_components=16, gate_hidden=8)
 STEPS, CELLS, TOKENS = 40, 16, 6
@@ -262,6 +262,16 @@ def replace_dropout(config: RTILConfig) -> RTILConfig:
         width=config.width, heads=2, feedforward=32, state_components=16, gate_hidden=8, dropout=0.0,
         cross_dropout=0.0, gate_dropout=0.0, head_dropout=0.0, discriminator_dropout=0.0,
     )  # fmt: skip
+
+
+def test_a_score_is_bounded_and_itself_up_to_two() -> None:
+    raw = torch.linspace(-9, 9, 181, requires_grad=True)
+    score = bounded(raw)
+    score.sum().backward()
+    plain = raw.abs() <= 2
+    torch.testing.assert_close(score[plain], raw[plain])
+    assert float(score.abs().max()) <= 3 and bool((score.diff() >= 0).all())
+    assert raw.grad is not None and bool((raw.grad[raw.abs() < 6] > 0).all())
 
 
 def test_masked_mean_of_nothing_is_zero() -> None:

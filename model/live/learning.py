@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,11 @@ def new_network(
     head: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> RTIL:
     """A network with random weights; the basis of its voice states from training windows, gaze and
-    pose hidden, ``head`` (of the tuned text encoder) as its first reading of words; the readings of
-    voice and face learned beforehand from the windows' statistics."""
+    pose hidden, ``head`` (of the tuned text encoder) as its reading of words, which stays; the readings
+    of voice and face learned beforehand from the windows' statistics.
+
+    Of texts that the encoder was tuned on it knows the labels by heart: a reading that went on learning
+    from their states would unlearn what holds for others. Without a head, words are learned too."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         network = RTIL(config or RTILConfig())
@@ -49,21 +53,30 @@ def new_network(
     basis = principal_basis(means, states[mask], network.config.state_components)
     network.voice_in.basis.copy_(torch.from_numpy(basis))
     network.face_columns.copy_(torch.from_numpy(face_columns()))
+    added = cast(nn.Linear, network.head[-1])  # at first nothing, to what the readings say
+    for parameter in added.parameters():
+        nn.init.zeros_(parameter)
+    first = plan.warm_up
     if head:
-        _begin_with(network.text_direct, head)
-    warm_up(network, banks, plan.warm_up, plan.seed)
+        _take(network, head)
+        first = msgspec.structs.replace(first, text=0)
+    warm_up(network, banks, first, plan.seed)
     return network
 
 
 @torch.no_grad()
-def _begin_with(direct: nn.Linear, head: Mapping[str, Tensor]) -> None:
-    """Let the score and the emotions of a side begin as the tuned encoder's head says them."""
-    direct.weight.zero_()
-    direct.bias.zero_()
+def _take(network: RTIL, head: Mapping[str, Tensor]) -> None:
+    """Let the score and the emotions of a side be read off words as the tuned encoder's head does."""
+    own = (network.text_direct, network.text_summary, network.alone[0], network.steps_alone[0])
+    for part in own:
+        part.requires_grad_(False)
+    last = cast(nn.Linear, cast(nn.Sequential, network.alone[0])[-1])
+    direct = network.text_direct
+    for linear in (last, direct):
+        linear.weight.zero_()
+        linear.bias.zero_()
     direct.weight[SCORE] = head["score.weight"][0]
     direct.bias[SCORE] = head["score.bias"][0]
-    if "sides.weight" not in head:  # tuned on scores alone
-        return
     for side, members in enumerate(SIDES):
         count = members.stop - members.start
         direct.weight[members] = head["sides.weight"][side]
@@ -145,8 +158,8 @@ def _groups(network: RTIL, plan: LivePlan) -> list[dict[str, Any]]:
     known = {id(p) for p in early}
     late = [p for p in network.parameters() if id(p) not in known]
     return [
-        {"params": early, "peak": plan.kept_rate * plan.rate},
-        {"params": late, "peak": plan.rate},
+        {"params": [p for p in own if p.requires_grad], "peak": peak}
+        for own, peak in ((early, plan.kept_rate * plan.rate), (late, plan.rate))
     ]
 
 

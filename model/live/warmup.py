@@ -29,7 +29,7 @@ from model.live.banks import (
 )
 from model.networks.emotions import EMOTIONS, surprise
 from model.networks.readings import SCORE, statistics
-from model.networks.rtil import LIMIT, RTIL
+from model.networks.rtil import RTIL, bounded
 
 BLOCK: Final = 512  # windows made at a time
 EVEN: Final = (1.0, 1.0, 1.0)
@@ -229,7 +229,7 @@ def _missed(
     label, target = torch.from_numpy(windows.label), torch.from_numpy(windows.target)
     x = share[:, None] * windows.scaled[one] + (1 - share[:, None]) * windows.scaled[other]
     reading = read(x + course.noise * torch.randn_like(x), one)
-    logits, score = reading[:, : len(EMOTIONS)], LIMIT * torch.tanh(reading[:, SCORE] / LIMIT)
+    logits, score = reading[:, : len(EMOTIONS)], bounded(reading[:, SCORE])
     missed = share * windows.counted[one] * surprise(logits, target[one])
     missed = missed + (1 - share) * windows.counted[other] * surprise(logits, target[other])
     truth = share * label[one] + (1 - share) * label[other]

@@ -35,6 +35,7 @@ from model.networks.inputs import VOICE_WIDTH, Batch
 from model.networks.readings import READING, SCORE, TRUST, Reading, Summary, VoiceSummary
 
 LIMIT: Final = 3.0  # scores lie in -3..3
+LINEAR: Final = 2.0
 MAX_STEPS: Final = 512
 FACE_WIDTH: Final = len(BLENDSHAPES) + len(POSE)
 
@@ -122,8 +123,10 @@ class VoiceEmbedding(nn.Module):
 
 
 def bounded(raw: Tensor) -> Tensor:
-    """A score that cannot leave -3..3 and has a gradient everywhere."""
-    return LIMIT * torch.tanh(raw / LIMIT)
+    """A score that cannot leave -3..3 and has a gradient everywhere: as it is up to 2, then ever less."""
+    beyond = (raw.abs() - LINEAR).clamp(min=0.0)
+    room = LIMIT - LINEAR
+    return raw.clamp(-LINEAR, LINEAR) + raw.sign() * room * torch.tanh(beyond / room)
 
 
 class RTIL(nn.Module):
