@@ -95,7 +95,8 @@ class Spec(msgspec.Struct, frozen=True):
 LIVE: Final = Spec(
     length_s=4.0,
     hop_s=0.5,
-    text="stable words whose middle lies in the window, lower-cased, without punctuation",
+    text="stable words whose middle lies in the window, with those before them back to a pause of 0.7 s or "
+    "the end of a sentence, 12 s and 40 words at most; lower-cased, without punctuation",
     streams=(
         StreamSpec(
             FACE, "face", 10, BLENDSHAPES + POSE,

@@ -19,6 +19,10 @@ from features.samples import ActivityChunk, FaceQuality, FaceSample, StateChunk,
 MAX_FACE_GAP_S = 1.1  # faces further apart are not joined: cameras give a picture a second or more
 SPEECH_PROBABILITY = 0.5  # Silero's own threshold
 ACTIVITY_FRAME_S = 0.032
+PAUSE_S = 0.7  # no speech for so long ends what was said in one breath
+SENTENCE_ENDS = (".", "?", "!")
+REACH_S = 12.0  # how far before a window's end its text may begin
+REACH_WORDS = 40  # the text encoder reads about 45
 EPSILON_S = 1e-6  # float seconds are compared with this tolerance
 
 
@@ -169,6 +173,10 @@ class VoiceTrack:
         self._activity.forget(before_s)
 
 
+def _middle(word: Word) -> float:
+    return (word.start_s + word.end_s) / 2
+
+
 class SpeechTrack:
     """Stable words and encoder states."""
 
@@ -190,7 +198,26 @@ class SpeechTrack:
 
     def within(self, start_s: float, end_s: float) -> tuple[Word, ...]:
         """Stable words whose middle lies in ``[start_s, end_s)``."""
-        return tuple(w for w in self.words if start_s <= (w.start_s + w.end_s) / 2 < end_s)
+        return tuple(w for w in self.words if start_s <= _middle(w) < end_s)
+
+    def running(self, start_s: float, end_s: float) -> tuple[Word, ...]:
+        """The words of ``[start_s, end_s)``, and before them what was said in the same breath.
+
+        That is back to the last pause or end of a sentence, as far as ``REACH_S`` and ``REACH_WORDS``
+        allow: the four seconds of a window cut most sentences in two.
+        """
+        said = [w for w in self.words if _middle(w) < end_s]
+        first = next((i for i, word in enumerate(said) if _middle(word) >= start_s), len(said))
+        if first == len(said):
+            return ()
+        while first > 0 and len(said) - first < REACH_WORDS:
+            before, word = said[first - 1], said[first]
+            ended = before.text.rstrip("\"')").endswith(SENTENCE_ENDS)
+            paused = word.start_s - before.end_s >= PAUSE_S - EPSILON_S
+            if ended or paused or before.start_s < end_s - REACH_S:
+                break
+            first -= 1
+        return tuple(said[first:])
 
     def read(self, end_s: float, steps: int) -> StreamData:
         """Encoder states of the last ``steps`` cells before ``end_s``."""
@@ -211,7 +238,7 @@ class SpeechTrack:
 
     def forget(self, before_s: float) -> None:
         """Let go of what no open window needs."""
-        while self.words and self.words[0].end_s < before_s:
+        while self.words and self.words[0].end_s < before_s - REACH_S:
             self.words.popleft()
         for cell in [c for c in self._cells if (c + 1) / self.rate_hz < before_s]:
             del self._cells[cell]

@@ -266,7 +266,7 @@ class Windower:
             final=final,
             due_ns=self.origin_ns + round(end_s * NS_PER_S) if self.origin_ns else 0,
             spec=self._hash,
-            text=plain(" ".join(w.text for w in words)),
+            text=plain(" ".join(w.text for w in self._speech.running(start_s, end_s))),
             words=words,
             present=present,
             age_s=self._ages(end_s, streams[specs.VOICE].mask),

@@ -161,6 +161,9 @@ def test_window_cuts_are_pieces_of_long_texts_and_the_same_for_a_seed() -> None:
     assert all(cut.text in samples[0].text and cut.label == 1.0 for cut in cuts)
     assert {len(cut.text.split()) for cut in cuts} <= set(range(6, 15))
     assert cuts == corpora_text.window_cuts(samples * 20, (6, 14), seed=3)
+    running = corpora_text.window_cuts(samples * 20, (6, 14), seed=3, running=True)
+    for cut, whole in zip(cuts, running, strict=True):
+        assert whole.text.endswith(cut.text) and whole.text.split()[0] == samples[0].text.split()[0]
 
 
 def test_some_apostrophes_are_dropped() -> None:

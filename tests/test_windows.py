@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -22,6 +23,8 @@ from features.samples import (
     Word,
 )
 from features.spec import LIVE
+from features.text import plain
+from features.tracks import PAUSE_S, REACH_S, REACH_WORDS
 from features.windows import Sample, Windower, WindowerConfig
 
 WIDTH = {s.name: s.width for s in LIVE.streams}
@@ -222,6 +225,46 @@ def test_every_window_fits_the_wire() -> None:
         assert isinstance(back, Window)
         same(window, back)
         assert back.age_s == window.age_s
+
+
+@st.composite
+def speeches(draw: st.DrawFn) -> list[Word]:
+    """Words one after another, some behind a pause, some at the end of a sentence."""
+    words, at_s = [], 0.0
+    for k in range(draw(st.integers(0, 120))):
+        at_s += draw(st.sampled_from((0.05, 0.1, 0.3, 0.69, 0.71, 3.0)))
+        end = draw(st.sampled_from(("", "", "", ",", ".", "?", '."')))
+        words.append(Word(f"w{k}{end}", at_s, at_s + draw(st.sampled_from((0.1, 0.2, 0.4)))))
+        at_s = words[-1].end_s
+    return words
+
+
+@given(speeches(), st.integers(1, 40))
+def test_the_text_is_the_running_utterance(words: list[Word], portion: int) -> None:
+    cutter = windower(lossless=True, face=False)
+    out: list[Window] = []
+    for first in range(0, len(words), portion):
+        part = tuple(words[first : first + portion])
+        cutter.add(SpeechUpdate(part, (), part[-1].end_s, part[-1].end_s))
+        out += cutter.advance(math.inf)
+    out += cutter.finish(words[-1].end_s if words else 1.0)
+    for window in out:
+        said = [w for w in words if (w.start_s + w.end_s) / 2 < window.end_s]
+        own = [w for w in said if (w.start_s + w.end_s) / 2 >= window.end_s - LIVE.length_s]
+        read = window.text.split()
+        assert window.words == tuple(own) and window.present.text == bool(own) == bool(read)
+        assert len(read) >= len(own) and len(read) <= max(len(own), REACH_WORDS)
+        running = said[len(said) - len(read) :]
+        assert read == [plain(w.text) for w in running], "the newest words, in order"
+        for before, word in pairwise(running[: len(running) - len(own) + 1]):
+            assert word.start_s - before.end_s < PAUSE_S, "no pause in it"
+            assert plain(before.text) == before.text.rstrip(","), "no end of a sentence in it"
+            assert before.start_s >= window.end_s - REACH_S
+        if running and len(running) < min(len(said), REACH_WORDS):
+            before, word = said[-len(running) - 1], running[0]
+            over = word.start_s - before.end_s > PAUSE_S - 1e-5
+            ended = before.text.rstrip('"')[-1] in ".?"
+            assert over or ended or before.start_s < window.end_s - REACH_S, "as far as it goes"
 
 
 def test_text_only_holds_words_and_nothing_of_the_voice() -> None:

@@ -182,11 +182,12 @@ def without_apostrophes(samples: Sequence[TextSample], share: float, seed: int) 
 
 
 def window_cuts(
-    samples: Sequence[TextSample], words: tuple[int, int], seed: int
+    samples: Sequence[TextSample], words: tuple[int, int], seed: int, running: bool = False
 ) -> list[TextSample]:
     """A cut at random edges of every text that is longer than a window, label kept.
 
     ``words`` is the least and the greatest length of a cut; 4 s of speech are about 6 to 14 words.
+    With ``running`` what was said before it stays.
     """
     chance = random.Random(seed)
     cuts = []
@@ -195,7 +196,8 @@ def window_cuts(
         length = chance.randint(*words)
         if len(heard) > length:
             first = chance.randint(0, len(heard) - length)
-            cuts.append(replace(sample, text=" ".join(heard[first : first + length])))
+            begin = 0 if running else first
+            cuts.append(replace(sample, text=" ".join(heard[begin : first + length])))
     return cuts
 
 

@@ -61,6 +61,7 @@ def text_parts(data: Path) -> dict[str, list[TextSample]]:
         "vader held out": part(vader(data), VALID),
         "mosi test misheard": misheard(part(mosi(data), TEST), MISHEARD, 0),
         "mosi test cut": window_cuts(part(mosi(data), TEST), Protocol().cut_words, 0),
+        "mosi test running": window_cuts(part(mosi(data), TEST), Protocol().cut_words, 0, True),
     }
 
 
