@@ -114,6 +114,10 @@ class Segmenter:
         assert self._start is not None
         self._due = self.frames + self.policy.every
         if self._speech < self.policy.least:
+            if (
+                self.frames - self._start >= self.policy.longest
+            ):  # a click, and noise that may be speech
+                self._start = self.frames - self.policy.keep_most
             return None
         start, self._start = self._start, self._cut(self._start)
         cut = self._start if self._start > start else None

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from features.assets import Assets
 from features.errors import CheckpointError, SpecError
-from features.messages import MODALITIES, Prediction, Present, Window
+from features.messages import MODALITIES, Prediction, Present, Statistics, Window
+from features.spec import VOICE
 from model.checkpoint import TEXT_ENCODER, Checkpoint, default_checkpoint
 from model.networks.inputs import Batch, check_streams, collate, prepare
+from model.networks.rtil import Codes, held_back
 from model.resting import with_rest
 from model.text.encoder import TextEncoder
 
@@ -186,7 +188,8 @@ class Predictor:
         started_ns = now_ns()
         limit_threads(self.device)
         with torch.inference_mode():
-            scores = self._score(self._batch(windows))
+            batch = self._batch(windows)
+            scores = self._score(batch, self._codes(windows, batch))
             rests = self._rest_changes(windows, scores)
         made_ns = now_ns()
         return [
@@ -200,14 +203,25 @@ class Predictor:
         states, mask = self.text_states([w.text if w.present.text else "" for w in windows])
         return collate(samples, states, mask)
 
-    def _score(self, batch: Batch) -> list[Scores]:
-        """Encode once, then fuse every distinct subset of every window in one go."""
+    def _codes(self, windows: Sequence[Window], batch: Batch) -> Codes:
+        """Encoded windows, their voices held back as far as they are not known yet.
+
+        Voices are read against running statistics, which begin as those of the training's actors: a
+        lively voice that is new seems an angry one until its own seconds outweigh the prior's. Its
+        score and its trust count in the share that is its own.
+        """
+        prior_s = self._priors[VOICE].seconds
+        known = [own_share(window.statistics[VOICE], prior_s) for window in windows]
+        share = torch.tensor(known, device=self.device)
+        return held_back(self.network.encode(batch), MODALITIES.index(VOICE), share)
+
+    def _score(self, batch: Batch, codes: Codes) -> list[Scores]:
+        """Fuse every distinct subset of every window in one go."""
         presents: list[Subset] = [tuple(row) for row in batch.present.tolist()]
         asked = [(i, s) for i, present in enumerate(presents) for s in needed_subsets(present)]
         out = [Scores(present, {}) for present in presents]
         if not asked:
             return out
-        codes = self.network.encode(batch)
         rows = torch.tensor([i for i, _ in asked], device=self.device)
         subsets = torch.tensor([s for _, s in asked], device=self.device)
         values = self.network.fuse(codes.select(rows), subsets).score.tolist()
@@ -222,8 +236,9 @@ class Predictor:
         out: list[float | None] = [None] * len(windows)
         rows = [i for i, w in enumerate(windows) if scores[i].present != NOTHING and has_rest(w)]
         if rows:
-            batch = self._batch([without_rest(windows[i]) for i in rows])
-            values = self.network.fuse(self.network.encode(batch), batch.present).score.tolist()
+            plain = [without_rest(windows[i]) for i in rows]
+            batch = self._batch(plain)
+            values = self.network.fuse(self._codes(plain, batch), batch.present).score.tolist()
             for i, value in zip(rows, values, strict=True):
                 out[i] = scores[i].by_subset[scores[i].present] - value
         return out
@@ -263,6 +278,13 @@ class Predictor:
             lag_ms=lags_ms(window, started_ns, made_ns),
             rest=rest,
         )
+
+
+def own_share(statistics: Statistics, prior_s: float) -> float:
+    """How much of what a participant is read against is their own, 0 to 1; all where a rest was taken."""
+    if statistics.rest is not None:
+        return 1.0
+    return statistics.seconds / (statistics.seconds + prior_s) if prior_s > 0 else 1.0
 
 
 def has_rest(window: Window) -> bool:

@@ -14,8 +14,8 @@ import torch
 
 from features.assets import Assets
 from features.errors import CheckpointError, FeatureError, SpecError
-from features.messages import MODALITIES, Prediction, Present, StreamData
-from features.spec import FACE, LIVE
+from features.messages import MODALITIES, Prediction, Present, Statistics, StreamData
+from features.spec import FACE, LIVE, VOICE
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint, untrained
 from model.networks.rtil import RTILConfig
@@ -26,6 +26,7 @@ from model.predictor import (
     choose_device,
     needed_subsets,
     only,
+    own_share,
     without,
 )
 from model.text.encoder import TextEncoder
@@ -102,6 +103,30 @@ def test_every_subset_of_modalities(predictor: Predictor, flags: tuple[bool, ...
     if sum(flags) == 1:
         name = MODALITIES[flags.index(True)]
         assert out.contribution[name] == out.alone[name] == out.sentiment
+
+
+def test_a_voice_that_is_new_counts_in_the_share_that_is_known(predictor: Predictor) -> None:
+    only_voice, window = Present(text=False, voice=True, face=False), make_window()
+    prior_s = predictor.checkpoint.priors[VOICE].seconds
+
+    def heard(seconds: float, present: Present = only_voice) -> Prediction:
+        prior = predictor.checkpoint.priors[VOICE]
+        own = Statistics(prior.mean, prior.variance, seconds)  # so that nothing else changes
+        known = msgspec.structs.replace(
+            window, statistics={**window.statistics, VOICE: own}, present=present
+        )
+        return predictor.predict([known], lambda: 0)[0]
+
+    found = [heard(seconds).sentiment for seconds in (0.0, prior_s, 5 * prior_s, 1e9)]
+    new, *known_better = [score for score in found if score is not None]
+    moved = [abs(score - new) for score in known_better]
+    assert len(moved) == 3 and 0 < moved[0] < moved[1] < moved[2]
+    fused = [heard(seconds, EVERYTHING).sentiment for seconds in (0.0, 1e9)]
+    assert fused[0] != fused[1]
+    rest = np.zeros(LIVE.stream(VOICE).width, np.float32)
+    assert own_share(Statistics(rest, rest, 0.0), 3.0) == 0.0
+    assert own_share(Statistics(rest, rest, 3.0), 3.0) == 0.5
+    assert own_share(Statistics(rest, rest, 0.0, rest), 3.0) == 1.0, "a rest is the person's own"
 
 
 def test_nothing_present_is_no_score_even_among_others(predictor: Predictor) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from model.networks.blocks import BilinearGate, masked_mean
 from model.networks.inputs import VOICE_WIDTH, Batch
 from model.networks.losses import LossWeights, regularisers
-from model.networks.rtil import FACE_WIDTH, RTIL, RTILConfig, bounded
+from model.networks.readings import SCORE, TRUST
+from model.networks.rtil import FACE_WIDTH, RTIL, RTILConfig, bounded, held_back
 
 CONFIG = RTILConfig(width=32, heads=2, feedforward=32, state_components=16, gate_hidden=8)
 STEPS, CELLS, TOKENS = 40, 16, 6
@@ -262,6 +263,24 @@ def replace_dropout(config: RTILConfig) -> RTILConfig:
         width=config.width, heads=2, feedforward=32, state_components=16, gate_hidden=8, dropout=0.0,
         cross_dropout=0.0, gate_dropout=0.0, head_dropout=0.0, discriminator_dropout=0.0,
     )  # fmt: skip
+
+
+def test_a_modality_is_held_back_by_its_share_alone(network: RTIL) -> None:
+    with torch.no_grad():
+        codes = network.encode(make_batch(5))
+    whole = held_back(codes, 1, torch.ones(3))
+    for before, after in zip(codes.readings, whole.readings, strict=True):
+        torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    half = held_back(codes, 1, torch.tensor([0.5, 1.0, 0.0]))
+    torch.testing.assert_close(half.readings[1][0, SCORE], codes.readings[1][0, SCORE] / 2)
+
+    def weight(readings: Tensor) -> Tensor:
+        return (3 * torch.tanh(readings[..., TRUST] / 3)).exp()
+
+    torch.testing.assert_close(weight(half.readings[1][0]), weight(codes.readings[1][0]) / 2)
+    assert float(half.readings[1][2, SCORE]) == 0.0
+    assert float(weight(half.readings[1][2])) < 0.06
+    assert torch.equal(half.readings[0], codes.readings[0])
 
 
 def test_a_score_is_bounded_and_itself_up_to_two() -> None:

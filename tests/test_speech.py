@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features.activity import SpeechActivity
@@ -326,6 +326,7 @@ def test_a_window_too_long_is_cut_at_its_quietest_place() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.4, 0.9]), st.integers(1, 400)), max_size=8))
+@example([(0.9, 1), (0.0, 1), (0.4, 271), (0.9, 15)])
 def test_passes_cover_all_speech_and_windows_stay_short(spans: list[tuple[float, int]]) -> None:
     probabilities = [p for p, count in spans for _ in range(count)]
     policy = PassPolicy()

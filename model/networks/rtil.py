@@ -12,7 +12,7 @@ codes only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import msgspec
@@ -36,6 +36,7 @@ from model.networks.readings import READING, SCORE, TRUST, Reading, Summary, Voi
 
 LIMIT: Final = 3.0  # scores lie in -3..3
 LINEAR: Final = 2.0
+LEAST_TRUST: Final = 0.99
 MAX_STEPS: Final = 512
 FACE_WIDTH: Final = len(BLENDSHAPES) + len(POSE)
 
@@ -272,6 +273,15 @@ def _of_rows(make: Callable[[Batch], Encoded], batch: Batch, rows: Tensor) -> En
         for part in made
     )
     return features, mask, reading
+
+
+def held_back(codes: Codes, m: int, share: Tensor) -> Codes:
+    """The codes with what modality ``m`` says by itself, and its trust, times ``share (B,)`` of 0..1."""
+    reading = codes.readings[m].clone()
+    reading[:, SCORE] = reading[:, SCORE] * share
+    trust = torch.tanh(reading[:, TRUST] / LIMIT) + share.clamp(min=1e-6).log() / LIMIT
+    reading[:, TRUST] = LIMIT * torch.atanh(trust.clamp(-LEAST_TRUST, LEAST_TRUST))
+    return replace(codes, readings=(*codes.readings[:m], reading, *codes.readings[m + 1 :]))
 
 
 def _trusted(codes: Codes, present: Tensor) -> Tensor:
