@@ -211,7 +211,7 @@ class Predictor:
         score and its trust count in the share that is its own.
         """
         prior_s = self._priors[VOICE].seconds
-        known = [own_share(window.statistics[VOICE], prior_s) for window in windows]
+        known = [own_share(window.statistics.get(VOICE), prior_s) for window in windows]
         share = torch.tensor(known, device=self.device)
         return held_back(self.network.encode(batch), MODALITIES.index(VOICE), share)
 
@@ -280,8 +280,10 @@ class Predictor:
         )
 
 
-def own_share(statistics: Statistics, prior_s: float) -> float:
+def own_share(statistics: Statistics | None, prior_s: float) -> float:
     """How much of what a participant is read against is their own, 0 to 1; all where a rest was taken."""
+    if statistics is None:
+        return 0.0
     if statistics.rest is not None:
         return 1.0
     return statistics.seconds / (statistics.seconds + prior_s) if prior_s > 0 else 1.0

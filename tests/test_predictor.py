@@ -124,7 +124,7 @@ def test_a_voice_that_is_new_counts_in_the_share_that_is_known(predictor: Predic
     fused = [heard(seconds, EVERYTHING).sentiment for seconds in (0.0, 1e9)]
     assert fused[0] != fused[1]
     rest = np.zeros(LIVE.stream(VOICE).width, np.float32)
-    assert own_share(Statistics(rest, rest, 0.0), 3.0) == 0.0
+    assert own_share(None, 3.0) == own_share(Statistics(rest, rest, 0.0), 3.0) == 0.0
     assert own_share(Statistics(rest, rest, 3.0), 3.0) == 0.5
     assert own_share(Statistics(rest, rest, 0.0, rest), 3.0) == 1.0, "a rest is the person's own"
 
