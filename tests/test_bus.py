@@ -103,13 +103,13 @@ def test_only_the_asked_session_and_types_arrive(bus: Bus) -> None:
 
 
 def test_a_late_subscriber_gets_the_last_state_at_once(bus: Bus) -> None:
-    early, publisher = bus.subscriber("prediction", "status", "transcript", "preview"), None
-    publisher = bus.publisher()
+    everything = ("status", "transcript", "preview", "prediction", "window")
+    early, publisher = bus.subscriber(*everything), bus.publisher()
     states: list[AnyMessage] = [status(state="starting"), status(state="running"), transcript()]
     states += [preview(), prediction(1), prediction(2), prediction(7, participant="bo"), window()]
     assert all(publisher.send(message) for message in states)
-    take(early, 7)
-    late = bus.subscriber("status", "transcript", "preview", "prediction", "window")
+    take(early, 8)
+    late = bus.subscriber(*everything)
     topics = {r.topic: r.message for r in late.drain()}
     assert set(topics) == {
         "status/s/w",

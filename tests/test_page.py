@@ -61,8 +61,13 @@ def choose_purpose(page: Page) -> None:
 
 
 def start_demo(page: Page) -> None:
+    """Until the new session runs: the one before may seem to for a moment after its stop."""
     choose_purpose(page)
+    before = page.evaluate("() => window.tonality.live.panel.session")
     page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_function(
+        "s => ![s, null].includes(window.tonality.live.panel.session)", arg=before
+    )
     wait_state(page, "running")
 
 
