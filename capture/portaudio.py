@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from capture.choosing import named
 from capture.live import HINT
 from capture.source import SAMPLE_RATE_HZ
 from features.errors import SourceError
@@ -104,15 +105,7 @@ def find(device: str) -> Microphone:
         raise SourceError(f"there is no microphone ({HINT})")
     if not device:
         return next((m for m in inputs if m.default), inputs[0])
-    exact = [m for m in inputs if device in (str(m.index), m.name)]
-    partial = [m for m in inputs if device.lower() in m.name.lower()]
-    found = exact or partial
-    if not found:
-        raise SourceError(f"there is no microphone '{device}' ({HINT})")
-    if len(found) > 1:
-        names = ", ".join(f"{m.index}: {m.name}" for m in found)
-        raise SourceError(f"microphone '{device}' may be any of {names}; give its number")
-    return found[0]
+    return named(inputs, device, lambda m: (str(m.index), m.name), "microphone", "its number")
 
 
 class Stream:

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from capture.live import HINT, Origin
+from capture.choosing import named
+from capture.live import Origin
 from capture.microphone import MicrophoneSource
 from capture.portaudio import (
     LOCK,
@@ -113,15 +114,7 @@ def find(device: str) -> Speaker:
         raise SourceError(f"what is played cannot be heard: {mend()}")
     if not device:
         return found[0]
-    exact = [one for one in found if device in (one.name, one.label)]
-    part = [one for one in found if device.lower() in f"{one.name}\n{one.label}".lower()]
-    chosen = exact or part
-    if not chosen:
-        raise SourceError(f"there are no speakers '{device}' ({HINT})")
-    if len(chosen) > 1:
-        names = ", ".join(f"{one.name}: {one.label}" for one in chosen)
-        raise SourceError(f"speakers '{device}' may be any of {names}; give the whole name")
-    return chosen[0]
+    return named(found, device, lambda one: (one.name, one.label), "output", "its whole name")
 
 
 def open_speakers(device: str, on_block: OnBlock) -> Stream:
@@ -134,8 +127,8 @@ def open_speakers(device: str, on_block: OnBlock) -> Stream:
             return open_input(as_input, on_block)
         way = next(m for m in microphones() if m.name == PULSE_DEVICE)
         with _taken_by_pulse(speaker.name):
-            named = replace(way, name=speaker.label, channels=2, rate_hz=speaker.rate_hz)
-            return open_input(named, on_block)
+            monitor = replace(way, name=speaker.label, channels=2, rate_hz=speaker.rate_hz)
+            return open_input(monitor, on_block)
 
 
 @contextmanager

@@ -60,8 +60,10 @@ def test_speakers_by_name_and_part(elsewhere: None, text: str, index: int) -> No
 def test_unknown_and_missing_speakers_say_what_to_do(
     elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SourceError, match="there are no speakers 'tuba'"):
+    with pytest.raises(SourceError, match=r"there is no output 'tuba' \(`tonality devices`"):
         find("tuba")
+    with pytest.raises(SourceError, match=r"output 'l' may be any of 3: .*, 5: .*its whole name"):
+        find("l")
     monkeypatch.setattr(speakers, "speakers", list)
     for system, mend in (
         ("linux", "libasound2-plugins"), ("darwin", "blackhole-2ch"), ("win32", "Stereo Mix"),
