@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from dashboard.clients import CLIENT_QUEUE, MAX_CLIENTS, Client, Follower, Line, Wanted
+from dashboard.clocks import Clocks
 from dashboard.lines import json_line
 from dashboard.metrics import Metrics
 from dashboard.schema import ParticipantNow
@@ -50,6 +51,7 @@ class Hub:
         self._workers = workers
         self._workers_line = msgspec.json.encode({"type": "workers", "workers": []})
         self._timeline = Timeline()
+        self._clocks = Clocks()
         self.metrics = Metrics(self._clock)
         self._clients: list[Client] = []
         self._followers: list[Follower] = []
@@ -144,6 +146,7 @@ class Hub:
             return
         with self._lock:
             self._counts["received"] += 1
+            message = self._clocks.moved(message)
             told = self._timeline.add(message)
             if told is None:
                 return
@@ -167,17 +170,22 @@ class Hub:
                 follower.offer(line)
 
     def mark(self, session: str, participant: str, at_s: float, text: str) -> dict[str, Any]:
-        """Keep a mark at a moment of media time and tell every browser; gives its line."""
+        """Keep a mark at a moment of the timeline and tell every browser.
+
+        Gives its line on the clock of the worker that runs now, as those who keep sessions have it.
+        """
         with self._lock:
             line = self._timeline.mark(session, participant, at_s, text)
             self._tell(msgspec.json.encode(line))
-            return line
+            own_s = self._clocks.own_s(session, participant, at_s)
+            return {**line, "at_s": round(own_s, 3)}
 
     def forget(self, session: str) -> None:
         """Drop what is kept of a session, here and in the browsers."""
         self.metrics.forget(session)
         with self._lock:
             self._timeline.forget(session)
+            self._clocks.forget(session)
             self._tell(msgspec.json.encode({"type": "forget", "session": session}))
 
     def sessions(self) -> list[str]:

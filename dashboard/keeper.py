@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from dashboard.kept import Head, KeptSessions
-from dashboard.timeline import Timeline
+from dashboard.timeline import Strip, Timeline
 from features.bus import BusAddress, Subscriber
 from features.errors import TonalityError
 from features.messages import AnyMessage, Prediction, Status
@@ -72,13 +72,8 @@ class Keeper:
             timeline = self._timelines.get(session)
             if timeline is None:
                 return
-            lines = [
-                self._placed({"type": "prediction", **point})
-                for strip in timeline.strips.values()
-                for point in strip.points.values()
-                if not point["final"]
-            ]
-            self._write(session, lines)
+            for strip in timeline.strips.values():
+                self._write(session, self._unsettled(strip))
             self._timelines.pop(session, None)
             self._zeroed = {key for key in self._zeroed if key[0] != session}
             self._clocks = {key: n for key, n in self._clocks.items() if key[0] != session}
@@ -134,8 +129,15 @@ class Keeper:
     def _begin_anew(self, status: Status, told: Any) -> None:
         if isinstance(told, dict) and told.get("restarted"):
             key = (status.session, status.participant)
+            strip = self._timelines[status.session].strips.pop(key, None)
+            if strip is not None:  # its windows will not be revised any more
+                self._write(status.session, self._unsettled(strip))
             self._clocks[key] = self._clocks.get(key, 0) + 1
             self._zeroed.discard(key)
+
+    def _unsettled(self, strip: Strip) -> list[dict[str, Any]]:
+        points = [point for point in strip.points.values() if not point["final"]]
+        return [self._placed({"type": "prediction", **point}) for point in points]
 
     def _zero(self, message: AnyMessage) -> list[dict[str, Any]]:
         """Once for each media clock: when it read zero, in seconds since 1970."""

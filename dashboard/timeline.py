@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from bisect import bisect_left
 from collections import OrderedDict
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -39,6 +42,7 @@ class Strip:
         self.stable_until_s = 0.0
         self.newest_s = 0.0
         self.made_ns = 0  # of the newest prediction, monotonic
+        self.waits = False  # its worker was started again, and has not given a window since
         self.marks: list[dict[str, Any]] = []
         self.preview: bytes | None = None
 
@@ -49,10 +53,15 @@ class Strip:
             return None
         line = page_line(prediction)
         self.points[prediction.seq] = line
+        self.waits = self.waits and prediction.end_s <= self.newest_s
         self.newest_s = max(self.newest_s, prediction.end_s)
         self.made_ns = max(self.made_ns, prediction.made_ns)
         self._forget()
         return line
+
+    def wait(self) -> None:
+        """The worker was started again: what it took for said will never be settled."""
+        self.waits, self.tentative = True, ()
 
     def _forget(self) -> None:
         oldest = self.newest_s - KEPT_S
@@ -65,11 +74,14 @@ class Strip:
 
     def add_transcript(self, transcript: Transcript) -> dict[str, Any]:
         """Join the last half minute of words to those known before; gives the new ones."""
-        known = {(word.start_s, word.text) for word in self.stable}
+        first_s = transcript.stable[0].start_s if transcript.stable else math.inf
+        older = bisect_left(self.stable, first_s, key=_start)
+        known = {(word.start_s, word.text) for word in self.stable[older:]}
         fresh = [word for word in transcript.stable if (word.start_s, word.text) not in known]
-        newest_s = max(self.newest_s, transcript.end_s)
-        kept = [word for word in (*self.stable, *fresh) if word.end_s >= newest_s - KEPT_S]
-        self.stable = tuple(sorted(kept, key=lambda word: word.start_s)[-MAX_WORDS:])
+        joined = (*self.stable[:older], *sorted((*self.stable[older:], *fresh), key=_start))
+        oldest_s = max(self.newest_s, transcript.end_s) - KEPT_S
+        stale = sum(1 for _ in takewhile(lambda word: word.end_s < oldest_s, joined))
+        self.stable = joined[max(stale, len(joined) - MAX_WORDS) :]
         self.tentative = transcript.tentative
         self.stable_until_s = transcript.stable_until_s
         return self._words(fresh)
@@ -117,6 +129,7 @@ class Strip:
             "session": self.session,
             "participant": self.participant,
             "age_s": self.age_s(now_ns),
+            "waits": self.waits,
             "predictions": [self.points[seq] for seq in sorted(self.points)],
             "words": self._words(self.stable),
             "marks": self.marks,
@@ -162,16 +175,15 @@ class Timeline:
         line = status_line(status)
         key = (status.session, status.worker)
         before = self.statuses.get(key)
-        restarted = False
-        if status.role == "capture" and before is not None and before["pid"] != status.pid:
-            # A new process has a new media clock: old points would lie on the wrong place of it.
-            self.strips.pop((status.session, status.participant), None)
-            restarted = True
+        again = status.role == "capture" and before is not None and before["pid"] != status.pid
+        strip = self.strips.get((status.session, status.participant))
+        if again and strip is not None:
+            strip.wait()
         self.statuses[key] = line
         self.statuses.move_to_end(key)
         while len(self.statuses) > MAX_WORKERS:
             self.statuses.popitem(last=False)
-        return {**line, "restarted": restarted}
+        return {**line, "restarted": again}
 
     def mark(self, session: str, participant: str, at_s: float, text: str) -> dict[str, Any]:
         """Keep what somebody marked at a moment of media time; gives the line for browsers."""
@@ -241,6 +253,10 @@ def preview_frame(preview: Preview) -> bytes:
     header += b" " * (-len(header) % 4)
     landmarks = preview.landmarks.astype("<f4").tobytes()
     return struct.pack("<I", len(header)) + header + landmarks + preview.jpeg
+
+
+def _start(word: Word) -> float:
+    return word.start_s
 
 
 def _word(word: Word) -> list[Any]:

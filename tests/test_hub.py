@@ -131,14 +131,14 @@ def test_stable_words_are_joined_once_and_tentative_ones_replaced() -> None:
     assert [w[0] for w in words["stable"]] == ["one", "two"]
 
 
-def test_a_new_process_with_a_new_media_clock_begins_a_new_strip(script: Script) -> None:
+def test_a_new_process_is_told_and_leaves_the_strip_that_was(script: Script) -> None:
     timeline = Timeline()
     timeline.add(status())
     timeline.add(script.prediction(5, 0))
     assert timeline.add(status())["restarted"] is False  # type: ignore[index, call-overload]
     told = timeline.add(status(pid=2))
     assert isinstance(told, dict) and told["restarted"] is True
-    assert timeline.snapshot()["strips"] == []
+    assert [point["seq"] for point in strip_of(timeline)["predictions"]] == [5]
     assert "restarted" not in timeline.snapshot()["statuses"][0]
 
 

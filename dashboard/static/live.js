@@ -235,7 +235,7 @@ export class Live {
     this.counters.messages += 1;
     if (message.type === "snapshot") this.outdated = true;
     if (this.outdated && this.store.knows(this.data.session)) this.outdated = false;
-    if (message.type === "snapshot" || message.restarted) for (const each of this.panels) each.restart();
+    if (message.type === "snapshot") for (const each of this.panels) each.restart();
     if (message.type === "prediction" && panel && panel.strip.newest > newest) panel.arrived();
   }
 

@@ -9,7 +9,7 @@ export function conditions(store, session, participant, strip, linked, data, now
   const trouble = store.workers.filter((worker) => worker.role !== "capture" || (worker.session === session && worker.participant === participant));
   const silent = capture?.state === "running" && now - capture.at > SILENT_MS;
   const name = stateName(capture, strip, linked, data);
-  const fresh = name === "running" && !silent && strip?.last != null;
+  const fresh = name === "running" && !silent && strip?.last != null && !strip.waits;
   return {
     name,
     fresh,
@@ -35,7 +35,7 @@ function stateName(capture, strip, linked, data) {
     return strip ? "stopped" : "none";
   }
   if (capture.paused && ["starting", "restarting"].includes(capture.state)) return "paused"; // it died while paused
-  if (capture.state === "running" && !strip?.last) return "starting";
+  if (capture.state === "running" && (!strip?.last || strip.waits)) return "starting";
   return capture.state;
 }
 
@@ -64,7 +64,7 @@ function hint(name, strip, capture, workers) {
   if (name === "starting") {
     const network = workers.find((worker) => worker.role === "inference" && worker.state === "starting");
     const doing = capture?.state === "starting" ? capture.detail : network ? "loading the network" : "waiting for the first window";
-    return `Starting: ${doing || "the workers load their models"} …\nThe first score comes a few seconds after the first picture.`;
+    return `Starting${strip?.waits ? " again" : ""}: ${doing || "the workers load their models"} …\n${strip?.waits ? "The curve goes on" : "The first score comes"} a few seconds after the first picture.`;
   }
   if (name === "paused") return "Paused: nothing is seen or heard.\nPress Resume or the space bar to go on.";
   const empty = !strip?.points?.length;

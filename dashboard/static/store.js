@@ -55,6 +55,13 @@ export class Strip extends Track {
     super(session, participant);
     this.touched = 0;
     this.picture = null;
+    this.waits = false; // its worker was started again, and has not given a window since
+  }
+
+  // What the worker took for said will never be settled.
+  wait() {
+    Object.assign(this, { waits: true, tentative: [] });
+    this.version += 1;
   }
 
   addPoint(point) {
@@ -67,6 +74,7 @@ export class Strip extends Track {
     } else {
       list.splice(i, 0, point);
     }
+    if (point.end_s > this.newest) this.waits = false;
     this.newest = Math.max(this.newest, point.end_s);
     let stale = 0;
     while (stale < list.length && (list[stale].end_s < this.newest - KEPT_S || list.length - stale > MAX_POINTS)) stale += 1;
@@ -134,19 +142,20 @@ export class Store {
     const pictures = new Map([...this.strips].map(([key, strip]) => [key, strip.picture]));
     this.strips.clear();
     this.statuses.clear();
-    for (const { session, participant, predictions, words, marks } of snapshot.strips) {
+    for (const { session, participant, predictions, words, marks, waits } of snapshot.strips) {
       const strip = this.strip(session, participant);
       for (const point of predictions) strip.addPoint(point);
       strip.addWords(words);
       for (const mark of marks ?? []) strip.addMark(mark);
       strip.picture = pictures.get(`${session}\n${participant}`) ?? null;
+      strip.waits = waits ?? false;
     }
     for (const status of snapshot.statuses) this.addStatus(status);
     this.workers = snapshot.workers;
   }
 
   addStatus(status) {
-    if (status.restarted) this.strips.delete(`${status.session}\n${status.participant}`);
+    if (status.restarted) this.known(status.session, status.participant)?.wait();
     status.at = performance.now();
     const key = `${status.session}\n${status.worker}`;
     this.statuses.delete(key);
