@@ -55,7 +55,7 @@ class Studio:
         for page in self.pages:
             width = page.viewport_size["width"] if page.viewport_size else 0
             for scheme in SCHEMES:
-                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                self.dress(page, scheme)
                 if before is not None:
                     before(page)
                 page.wait_for_timeout(settled_ms)
@@ -63,6 +63,24 @@ class Studio:
                 page.screenshot(path=path)
                 sys.stdout.write(f"{path}\n")
                 sys.stdout.flush()
+
+    @staticmethod
+    def dress(page: Page, scheme: str) -> None:
+        """Light or dark, down to the canvases, which look at the colours five times a second."""
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        script = """dark => {
+          const live = window.tonality?.live;
+          return !live?.root.isConnected || live.palette.dark === dark;
+        }"""
+        page.wait_for_function(script, arg=scheme == "dark")
+
+    def press(self, key: str, until: str) -> None:
+        """A key on every page, until it has done what it does, in JavaScript about ``live``."""
+        for page in self.pages:
+            page.keyboard.press(key)
+            page.wait_for_function(
+                f"() => {{ const {{ live }} = window.tonality; return {until}; }}"
+            )
 
     def home(self) -> None:
         """Back to the live page."""
@@ -80,15 +98,18 @@ class Studio:
         self.page.get_by_role("button", name="Stop").click()
         self.everywhere(lambda page: wait_state(page, "stopped"))
 
-    def points(self, least: int) -> None:
-        """Until the session that runs now has so many windows on every page."""
+    def lasted(self, seconds: float) -> None:
+        """Until the session that runs now has come so far on every page, in media time.
+
+        Not so many windows: on a busy machine a page that cannot follow a hundredfold speed has holes.
+        """
         eventually(lambda: self.server.workers() != [])
         session = self.server.workers()[0]["session"]
-        script = """([session, least]) => {
+        script = """([session, seconds]) => {
           const { state, strip } = window.tonality.live;
-          return state?.name === "running" && strip?.session === session && strip.points.length >= least;
+          return state?.name === "running" && strip?.session === session && strip.newest >= seconds;
         }"""
-        self.everywhere(lambda page: page.wait_for_function(script, arg=[session, least]))
+        self.everywhere(lambda page: page.wait_for_function(script, arg=[session, seconds]))
 
     def close(self) -> None:
         for page in self.pages:
@@ -101,7 +122,7 @@ def none(studio: Studio) -> None:
 
 def running(studio: Studio) -> None:
     start_demo(studio.page)
-    studio.points(56)
+    studio.lasted(32)
     studio.shoot("running")
 
 
@@ -130,15 +151,15 @@ def marked(studio: Studio) -> None:
 
 def dialogs(studio: Studio) -> None:
     for name, key in (("keys", "?"), ("note", "n"), ("alerts", "a")):
-        studio.everywhere(lambda page, key=key: page.keyboard.press(key))  # type: ignore[misc]
+        studio.press(key, "live.dialogs.open")
         studio.shoot(f"dialog-{name}")
-        studio.everywhere(lambda page: page.keyboard.press("Escape"))
+        studio.press("Escape", "!live.dialogs.open")
 
 
 def projector(studio: Studio) -> None:
-    studio.everywhere(lambda page: page.keyboard.press("p"))
+    studio.press("p", "live.projected")
     studio.shoot("projector")
-    studio.everywhere(lambda page: page.keyboard.press("Escape"))
+    studio.press("Escape", "!live.projected")
 
 
 def paused(studio: Studio) -> None:
@@ -199,7 +220,7 @@ def stopped(studio: Studio) -> None:
 def missing(studio: Studio) -> None:
     for name in ("faceless", "voiceless", "wordless", "nothing"):
         studio.source(name)
-        studio.points(10)
+        studio.lasted(9)
         studio.shoot(f"missing-{name}")
         studio.stop()
 
@@ -222,9 +243,9 @@ def two(studio: Studio) -> None:
     script = "() => window.tonality.live.panels.length === 2 && window.tonality.live.panels[1].strip?.points.length > 16"
     studio.everywhere(lambda page: page.wait_for_function(script))
     studio.shoot("two-participants")
-    studio.everywhere(lambda page: page.keyboard.press("p"))
+    studio.press("p", "live.projected")
     studio.shoot("two-participants-projector")
-    studio.everywhere(lambda page: page.keyboard.press("Escape"))
+    studio.press("Escape", "!live.projected")
     studio.stop()
 
 
@@ -247,10 +268,10 @@ def sessions_empty(studio: Studio) -> None:
 
 
 def sessions(studio: Studio) -> None:
-    for name, least in (("fast", 1000), ("calm", 30)):  # ten minutes, and a quarter of one
+    for name, seconds in (("fast", 600), ("calm", 18)):
         keep(studio.page)
         studio.source(name)
-        studio.points(least)
+        studio.lasted(seconds)
         studio.page.keyboard.press("m")
         studio.page.wait_for_function("() => window.tonality.live.strip.marks.length > 0")
         studio.stop()

@@ -1,7 +1,7 @@
 """A capture worker whose conversation is written down: real messages, no camera and no models.
 
 What the source names decides what happens: ``calm`` goes on for ever; ``fast`` does so at a
-hundred times the speed; ``short`` ends after twelve windows; ``broken`` refuses; ``faceless`` loses
+hundred times the speed, with words and pictures every tenth window; ``short`` ends after twelve windows; ``broken`` refuses; ``faceless`` loses
 the face, ``voiceless`` the voice, ``wordless`` the words, ``nothing`` all three.
 """
 
@@ -23,6 +23,8 @@ from features.messages import Lamp, Prediction, Present, Preview, Transcript
 from features.samples import Word
 
 HOP_S = 0.5
+FAST = 100.0
+FAST_HOPS = 10  # a transcript holds half a minute: more of them would say nothing new
 SPEECH = [
     "well",
     "I",
@@ -184,7 +186,7 @@ def main(harness: Harness) -> None:
         raise SourceError("webcam:7: no such camera; 'tonality devices' lists those there are")
     script = Script(config)
     frames = FrameWriter(config.frames) if config.frames else None
-    speed = 100.0 if what(config) == "fast" else 1.0
+    speed = FAST if what(config) == "fast" else 1.0
     state, seq = "paused" if harness.paused else "running", 0
     ticks_per_hop = 5 if speed == 1.0 else 1
     while not harness.stop.is_set():
@@ -223,9 +225,12 @@ def _hop(
         if earlier >= 0:
             harness.publish(script.prediction(earlier, 1))
     now_s = (seq + 8) * HOP_S
-    harness.publish(script.transcript(now_s))
+    told = speed == 1.0 or seq % FAST_HOPS == 0
+    if told:
+        harness.publish(script.transcript(now_s))
     for tick in range(ticks):
-        harness.publish(script.preview(now_s + tick * HOP_S / ticks))
+        if told:
+            harness.publish(script.preview(now_s + tick * HOP_S / ticks))
         if frames is not None:
             frames.write(now_s + tick * HOP_S / ticks, np.full((90, 160, 3), 128, np.uint8))
         harness.stop.wait(HOP_S / ticks / speed)
