@@ -11,6 +11,8 @@ STYLE = """
   [data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: .75rem; }
   [data-testid="stSidebar"] hr { margin: .6rem 0; }
   [data-testid="stMain"] h1 { padding: 0 0 .6rem; font-size: 2rem; }
+  .stApp [data-testid="stCaptionContainer"] { opacity: .74; }
+  .stApp [data-testid="stBaseButton-primary"]:not(:disabled) { color: light-dark(#fff, #15181d); }
   .st-key-about { max-width: 860px; }
   @media (max-width: 560px) {
     .stMainBlockContainer { padding: 4.1rem 1rem 1rem; }

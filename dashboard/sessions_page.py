@@ -79,7 +79,7 @@ def _actions(server: Server, kept: Kept) -> None:
             )
         with st.popover("Delete", icon=":material/delete:"):
             st.write("It is gone for good, from this page and from the disk.")
-            if st.button("Delete this session", type="primary", key=f"delete {session}"):
+            if st.button("Delete this session", key=f"delete {session}"):
                 try:
                     server.delete_kept(session)
                 except TonalityError as error:

@@ -364,16 +364,6 @@ def test_without_evidence_the_page_says_so(page: Page) -> None:
     expect(page.get_by_test_id("score")).to_have_text("–")
 
 
-@pytest.mark.parametrize("width", [390, 3840])
-def test_nothing_is_wider_than_the_screen(browser: Browser, server: PageServer, width: int) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 844})
-    page = open_page(context, server.url)
-    wait_counter(page, "drawn", 1)
-    over = "() => [...document.querySelectorAll('.stMain, .stMain *')].filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.className)"
-    assert page.evaluate(over) == []
-    context.close()
-
-
 def test_without_a_device_there_is_nothing_to_start(page: Page) -> None:
     page.get_by_text("Camera and microphone").click()
     expect(page.get_by_role("button", name="Look again")).to_be_visible()
@@ -396,14 +386,6 @@ def test_the_server_process_imports_nothing_heavy() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (0, "")
-
-
-def test_the_page_follows_the_theme_of_the_system(browser: Browser, server: PageServer) -> None:
-    for scheme, dark in (("dark", True), ("light", False)):
-        context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
-        page = open_page(context, server.url)
-        page.wait_for_function("d => window.tonality.live.palette.dark === d", arg=dark)
-        context.close()
 
 
 def test_a_start_waits_for_the_network_and_says_why_it_cannot_be(

@@ -1,7 +1,7 @@
 // The moving picture: score with its interval, the words under it, a lane for each modality. One
 // canvas, drawn only when something has moved by half a pixel or changed.
 
-import { signed, wording } from "./palette.js";
+import { signed, TENTATIVE, wording } from "./palette.js";
 import { mark, phrases, wrap } from "./phrases.js";
 
 const LEFT = 62;
@@ -412,7 +412,7 @@ export class Curve {
   }
 
   wordColour(word) {
-    return this.palette.score(word.score, word.tentative ? 0.78 : 1);
+    return this.palette.score(word.score, word.tentative ? TENTATIVE : 1);
   }
 
   lanes(points, first) {

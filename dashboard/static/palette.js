@@ -2,9 +2,11 @@
 // any common colour blindness tell apart, and the theme's own colours for everything else.
 
 const SCALES = {
-  light: { negative: [186, 81, 8], neutral: [104, 108, 116], positive: [20, 92, 168] },
+  light: { negative: [163, 68, 0], neutral: [92, 96, 104], positive: [20, 92, 168] },
   dark: { negative: [255, 160, 84], neutral: [160, 166, 176], positive: [108, 180, 255] },
 };
+
+export const TENTATIVE = 0.88; // how much of its colour a word has that may still change: lighter, and still to be read
 
 const mix = (a, b, t) => a.map((v, i) => Math.round(v + (b[i] - v) * t));
 

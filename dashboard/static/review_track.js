@@ -10,7 +10,7 @@ const WINDOW_S = 4;
 const BEFORE = 0.4; // where in view the moment of a word is put
 const MODALITIES = ["text", "voice", "face"];
 const MARKUP = `
-  <header><h3></h3><span class="small"></span><select aria-label="Participant" hidden></select></header>
+  <header><h2></h2><span class="small"></span><select aria-label="Participant" hidden></select></header>
   <canvas class="detail" tabindex="0" role="img"></canvas>
   <canvas class="whole" aria-hidden="true"></canvas>
   <div class="words" role="group" aria-label="What was said; a press on a time or a word shows its moment"></div>`;
@@ -26,7 +26,7 @@ export class ReviewTrack {
     this.element.innerHTML = MARKUP;
     parent.append(this.element);
     const find = (selector) => this.element.querySelector(selector);
-    find("h3").textContent = new Date(session.begun * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+    find("h2").textContent = new Date(session.begun * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
     find(".small").textContent = session.purpose;
     this.detail = find(".detail");
     this.whole = find(".whole");
