@@ -93,7 +93,7 @@ def train(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="Of the text: gte-small, minilm, a BERT or RoBERTa of the hub, a folder."
+            help="Of the text: gte-small, minilm, mpnet, a BERT or RoBERTa of the hub, a folder."
         ),
     ] = None,
     tune: Annotated[

@@ -1,4 +1,4 @@
-"""Tiny BERT and RoBERTa folders with random weights, as the hub's client leaves them, and texts."""
+"""Tiny BERT, MPNet and RoBERTa folders with random weights, as the hub's client leaves them, and texts."""
 
 from __future__ import annotations
 
@@ -39,6 +39,27 @@ SIZES |= {"intermediate_size": 24, "max_position_embeddings": 80}
 
 def write_bert(folder: Path) -> Path:
     import transformers
+
+    vocabulary = _write_word_pieces(folder)
+    torch.manual_seed(0)
+    config = transformers.BertConfig(vocab_size=vocabulary, pad_token_id=0, **SIZES)
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def write_mpnet(folder: Path) -> Path:
+    import transformers
+
+    vocabulary = _write_word_pieces(folder)
+    torch.manual_seed(2)
+    config = transformers.MPNetConfig(vocab_size=vocabulary, pad_token_id=0, **SIZES)
+    transformers.MPNetModel(config).save_pretrained(folder)
+    return folder
+
+
+def _write_word_pieces(folder: Path) -> int:
+    """The tokenizer; gives how many tokens it knows."""
+    import transformers
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -50,10 +71,7 @@ def write_bert(folder: Path) -> Path:
     marks |= {"sep_token": "[SEP]", "mask_token": "[MASK]"}
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=made, **marks)
     tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.BertConfig(vocab_size=len(names), pad_token_id=0, **SIZES)
-    transformers.BertModel(config).save_pretrained(folder)
-    return folder
+    return len(names)
 
 
 def write_roberta(folder: Path) -> Path:

@@ -123,6 +123,10 @@ def test_ratings_never_leak_what_the_treebank_holds_out(tmp_path: Path) -> None:
     held_out = sum(sample.split == VALID for sample in samples)
     assert 5 <= held_out <= 40
     assert corpora_text.vader(tmp_path) == samples
+    write_csv(tmp_path / corpora_text.PHRASES_FILE, ["label5", "text"], [[3, "runs well"]])
+    rated = corpora_text.ratings(tmp_path)
+    assert {sample.corpus for sample in rated} == {"sst", "sst_phrases", "vader"}
+    assert all(sample in rated for sample in (*samples, *corpora_text.sst(tmp_path)))
 
 
 def test_meld_maps_three_classes(tmp_path: Path) -> None:

@@ -341,6 +341,14 @@ def test_records_of_others_are_read_and_broken_ones_named(tmp_path: Path) -> Non
         read_records(tmp_path / "nowhere")
 
 
+def test_new_runs_join_those_of_an_earlier_machine(tmp_path: Path) -> None:
+    old = Results(host="one", runs=list(made("TFN", {0: 1.0, 1: 2.0}).runs))
+    new = Results(host="two", runs=list(made("TFN", {1: 3.0, 2: 4.0}).runs))
+    both = old.joined(new).joined(new)
+    assert both.host == "one; two"
+    assert [run.results["complete"][""]["mae"] for run in both.runs] == [1.0, 3.0, 4.0]
+
+
 def test_every_experiment_has_a_plan_and_the_parts_are_all_ablated() -> None:
     every = [own for group in GROUPS.values() for own in group]
     plans = [own.plan() for own in every if not own.baseline]

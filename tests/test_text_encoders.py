@@ -1,4 +1,4 @@
-"""Any BERT or RoBERTa as text encoder of research: frozen, tuned, saved, resumed, started from.
+"""Any BERT, RoBERTa or MPNet as text encoder of research: frozen, tuned, saved, resumed, started from.
 
 Run time: about 25 s, most of it loading transformers.
 """
@@ -6,6 +6,7 @@ Run time: about 25 s, most of it loading transformers.
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +30,9 @@ from model.research.runs import prepared, train_seed
 from model.research.start import start_of
 from model.research.training import Trainer
 from model.text.choice import load_encoder
+from model.text.hub import ARCHIVE, archived
 from model.text.tunable import TunableText, Tuning
-from tests.made_encoders import texts, write_bert, write_roberta
+from tests.made_encoders import texts, write_bert, write_mpnet, write_roberta
 from tests.packages import serving
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,6 +49,11 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_roberta(tmp_path_factory.mktemp("roberta"))
+
+
+@pytest.fixture(scope="module")
+def mpnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mpnet(tmp_path_factory.mktemp("mpnet"))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +78,7 @@ def inputs_for(data: SequenceData, plan: TrainingPlan, cache: Path | None = None
     return prepared(data, plan, lambda: load_encoder(plan.encoder, plan.tune), cache)
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet"])
 def test_states_are_those_of_transformers(kind: str, request: pytest.FixtureRequest) -> None:
     import transformers
 
@@ -87,7 +94,7 @@ def test_states_are_those_of_transformers(kind: str, request: pytest.FixtureRequ
     assert torch.allclose(found[known], expected.last_hidden_state[known], atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet"])
 @pytest.mark.parametrize("tune", ["frozen", "upper:2", "lora:4", "all"])
 def test_padding_and_company_change_nothing(
     kind: str, tune: str, request: pytest.FixtureRequest
@@ -119,6 +126,22 @@ def test_gte_small_says_the_same_as_the_live_encoder(assets: Assets) -> None:
     with torch.no_grad():
         ours, theirs = own(tokens.ids, tokens.mask), live(same.ids, same.mask)
     assert torch.allclose(ours[tokens.mask], theirs[tokens.mask], atol=1e-5)
+
+
+def test_mpnet_is_read_out_of_its_archive(mpnet: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / ARCHIVE, "w") as packed:
+        for path in mpnet.iterdir():
+            packed.write(path, f"all-mpnet-base-v2/{path.name}")
+    found = archived("mpnet", tmp_path)
+    tokens = found.tokenize(SENTENCES)
+    assert found.name == "mpnet"
+    assert found.sha256 == loaded(mpnet).sha256
+    assert torch.equal(found(tokens.ids, tokens.mask), loaded(mpnet)(tokens.ids, tokens.mask))
+    found.tune(Tuning.parse("lora:2"))
+    assert found.learning()
+    (tmp_path / ARCHIVE).write_bytes(b"no archive")
+    with pytest.raises(AssetError, match=r"not the files of mpnet"):
+        archived("mpnet", tmp_path)
 
 
 def test_minilm_knows_what_is_alike(assets: Assets, minilm_folder: Path) -> None:

@@ -42,6 +42,7 @@ EMORY_LABELS: Final = {
     "Scared": -1.5, "Sad": -1.5, "Mad": -1.8,
 }  # fmt: skip
 CHATS: Final = ("meld", "emorynlp", "goemotions")  # labelled by class, not on a scale
+RATED_PHRASES: Final = 12_000
 HELD_OUT_IN: Final = 10  # every tenth group of VADER texts is never trained on
 
 _SST_CLITIC = re.compile(r"\s+(n't|'(?:s|re|ve|ll|d|m))\b", re.IGNORECASE)
@@ -109,6 +110,12 @@ def vader(data: Path) -> list[TextSample]:
         split = elsewhere.get(_letters(text)) or (VALID if _held_out(group) else TRAIN)
         samples.append(TextSample("vader", split, text, VADER_SCALE * float(row["mean_rating"])))
     return [sample for sample in samples if sample.text]
+
+
+def ratings(data: Path) -> list[TextSample]:
+    """All that people rated on a scale: Treebank sentences, some of its phrases, VADER's texts."""
+    phrases = random.Random(0).sample(every := sst_phrases(data), min(RATED_PHRASES, len(every)))
+    return [*sst(data), *phrases, *vader(data)]
 
 
 def meld(data: Path) -> list[TextSample]:

@@ -37,6 +37,7 @@ NAMED: Final[Mapping[str, Callable[[Path], SequenceData]]] = {
     "sims-text-en": lambda data: plain.sims_text(data, language="en"),
     "emobank": plain.emobank,
     "sst": lambda data: plain.spoken(data, "sst"),
+    "ratings": lambda data: plain.spoken(data, "ratings"),
     "vader": lambda data: plain.spoken(data, "vader"),
     "meld": lambda data: plain.spoken(data, "meld"),
 }

@@ -186,11 +186,14 @@ def emobank(data: Path) -> SequenceData:
 
 
 def spoken(data: Path, name: str) -> SequenceData:
-    """``sst``, ``vader`` or ``meld`` as :mod:`model.corpora.text` reads them, labels -3..3.
+    """``sst``, ``vader``, ``meld`` or ``ratings`` as :mod:`model.corpora.text` reads them, -3..3.
 
     MELD has no test part; that of VADER are the film snippets of the Treebank's test.
     """
-    samples = {"sst": corpora_text.sst, "vader": corpora_text.vader, "meld": corpora_text.meld}
+    samples = {
+        "sst": corpora_text.sst, "vader": corpora_text.vader, "meld": corpora_text.meld,
+        "ratings": corpora_text.ratings,
+    }  # fmt: skip
     splits = {}
     read = samples[name](data)
     for part in SPLITS:

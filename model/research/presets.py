@@ -48,7 +48,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
         scaling: of the features, see :mod:`model.data.scaling`.
         text: ``encoder`` (its states of words or ids), ``features`` (the file's own), or ``auto``: the
             encoder where there are words or ids.
-        encoder: of the text: ``gte-small``, ``minilm``, a name of the hub or a folder.
+        encoder: of the text: ``gte-small``, ``minilm``, ``mpnet``, a name of the hub or a folder.
         tune: what of it learns, as :class:`model.text.tunable.Tuning` has it; at ``encoder_rate``.
         start: SHA-256 of the weights that the training starts from; empty: random ones.
         scheme: ``complete``: as the data are; ``masked``: with parts lost; ``distilled``: both, as

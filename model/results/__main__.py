@@ -71,6 +71,9 @@ def page(
     records: Annotated[
         Path | None, typer.Option(help="Folder of the records; without it results.json is taken.")
     ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Keep the runs of results.json that the records lack.")
+    ] = False,
 ) -> None:
     """Write the page with its tables and plots, and results.json where there are records."""
     from model.results.condensed import Results, condensed
@@ -78,7 +81,8 @@ def page(
     from model.results.records import read_records
 
     if records is not None:
-        condensed(read_records(records), records).save(out)
+        found = condensed(read_records(records), records)
+        (Results.load(out).joined(found) if add else found).save(out)
     written = write_page(Results.load(out), out)
     typer.echo(f"{written}, with its plots beside it")
 

@@ -63,6 +63,15 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
                 f"{folder / FILE}: {error}; make it with 'python -m model.results page --records'"
             ) from error
 
+    def joined(self, newer: Results) -> Results:
+        """These runs, each replaced by the newer one of the same experiment and seed, and the new ones.
+
+        The machine stays this one's where it is the same, else both are named.
+        """
+        runs = {(*run.identity, run.seed): run for run in (*self.runs, *newer.runs)}
+        hosts = dict.fromkeys((*self.host.split("; "), newer.host))
+        return Results(host="; ".join(hosts), runs=list(runs.values()))
+
     def rows(self, keep: Callable[[Run], bool]) -> list[Row]:
         """The experiments whose runs are kept, in the order in which they were met."""
         found: dict[tuple[str, ...], list[Run]] = {}

@@ -31,6 +31,7 @@ from model.weight_files import MANIFEST
 
 GROUP: Final = "mosi-text"
 STAGE: Final = "sst"
+RATINGS: Final = "ratings"
 SEEDS: Final = 5
 RECORDS: Final = "records-text.jsonl"
 RATES: Final = {"upper": 5e-5, "all": 3e-5, "lora": 5e-4, "frozen": 0.0}  # of the encoder
@@ -81,6 +82,9 @@ ROWS: Final = (
     Row("minilm", "frozen", STAGE),
     Row("minilm", "all", STAGE),
     Row("gte-small", "all", STAGE),
+    Row("gte-small", "all", RATINGS),
+    Row("mpnet", "frozen"),
+    Row("mpnet", "all", STAGE),
 )
 
 

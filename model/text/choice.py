@@ -10,7 +10,8 @@ from model.text.states import TextStates
 from model.text.tunable import Tuning
 
 GTE_SMALL: Final = "gte-small"
-ASSETS: Final = {GTE_SMALL: GTE_SMALL, "minilm": "all-minilm"}
+MPNET: Final = "mpnet"
+ASSETS: Final = {GTE_SMALL: GTE_SMALL, "minilm": "all-minilm", MPNET: "all-mpnet"}
 
 
 def assets_for(name: str) -> tuple[str, ...]:
@@ -21,10 +22,11 @@ def assets_for(name: str) -> tuple[str, ...]:
 def load_encoder(
     name: str, tune: str = "frozen", device: str = "cpu", assets: Assets | None = None
 ) -> TextStates:
-    """An encoder: ``gte-small``, ``minilm``, a name of the hub or a folder; ``tune`` as in ``Tuning``.
+    """An encoder: ``gte-small``, ``minilm``, ``mpnet``, a name of the hub or a folder.
 
-    Raises :class:`features.errors.AssetError` for one that is not here, and
-    :class:`features.errors.TonalityError` for a way of tuning that does not exist.
+       ``tune`` is as in ``Tuning``.
+    Raises :class:`features.errors.AssetError` for one that is not
+       here, and :class:`features.errors.TonalityError` for a way of tuning that does not exist.
     """
     tuning = Tuning.parse(tune)
     if name == GTE_SMALL and tuning.kind == "frozen":
@@ -33,7 +35,11 @@ def load_encoder(
         return TextEncoder.load(_folder(name, assets)).to(device)
     from model.text import hub  # transformers takes seconds to load
 
-    encoder = hub.embedded(name, _folder(name, assets)) if name in ASSETS else hub.from_hub(name)
+    if name in ASSETS:
+        read = hub.archived if name == MPNET else hub.embedded
+        encoder = read(name, _folder(name, assets))
+    else:
+        encoder = hub.from_hub(name)
     encoder.tune(tuning)
     return encoder.to(device)
 

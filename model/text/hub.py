@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +26,12 @@ from features.hub_models import hub_folder, is_here
 from model.text.tunable import TunableText
 from model.text.weights import bert_weights
 
-LAYOUTS: Final = ("bert", "camembert", "roberta", "xlm-roberta")
+LAYOUTS: Final = ("bert", "camembert", "mpnet", "roberta", "xlm-roberta")
 ADAPTED: Final = ("query", "value")  # as Hu et al. 2021 (LoRA) found enough
+MPNET: Final = "mpnet"  # its attention adds a bias, and has no faster form
+ADAPTED_MPNET: Final = ("q", "v")
+ARCHIVE: Final = "all-mpnet-base-v2.zip"  # how its registry packages carry it
+ARCHIVED: Final = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 
 
 def embedded(name: str, folder: Path) -> TunableText:
@@ -53,6 +59,23 @@ def embedded(name: str, folder: Path) -> TunableText:
     return TunableText(name, model, tokenizer, unknown, padding, True, add_lora)
 
 
+def archived(name: str, folder: Path) -> TunableText:
+    """MPNet out of the archive in the folder of its verified file, read as the hub's folder is.
+
+    Raises :class:`AssetError` for an archive that holds something else.
+    """
+    path = folder / ARCHIVE
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            with zipfile.ZipFile(path) as packed:
+                for member in ARCHIVED:
+                    data = packed.read(f"{path.stem}/{member}")
+                    (Path(place) / member).write_bytes(data)
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise AssetError(f"{path}: not the files of {name} ({error})") from error
+        return _read_in(place, name, as_heard=True)
+
+
 def from_hub(name: str) -> TunableText:
     """A BERT or RoBERTa by its name in the hub, out of a cache on this machine, or from a folder.
 
@@ -64,6 +87,10 @@ def from_hub(name: str) -> TunableText:
         place = str(hub_folder(name))
     else:
         place = str(folder) if folder.is_dir() else name
+    return _read_in(place, str(folder.resolve()) if folder.is_dir() else name, as_heard=False)
+
+
+def _read_in(place: str, name: str, as_heard: bool) -> TunableText:
     with _quiet():
         config = _read(transformers.AutoConfig, place, name)
         if config.model_type not in LAYOUTS:
@@ -74,21 +101,22 @@ def from_hub(name: str) -> TunableText:
         tokenizer = _read(transformers.AutoTokenizer, place, name)
         model = _read(
             transformers.AutoModel, place, name, add_pooling_layer=False, use_safetensors=True,
-            attn_implementation="sdpa", dtype=torch.float32,
+            attn_implementation="eager" if config.model_type == MPNET else "sdpa",
+            dtype=torch.float32,
         )  # fmt: skip
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or tokenizer.unk_token_id is None or tokenizer.pad_token_id is None:
         raise AssetError(f"{name}: its tokenizer has no quick form with unknown and padding tokens")
-    return TunableText(
-        str(folder.resolve()) if folder.is_dir() else name, model, backend,
-        int(tokenizer.unk_token_id), int(tokenizer.pad_token_id), False, add_lora,
-    )  # fmt: skip
+    unknown, padding = int(tokenizer.unk_token_id), int(tokenizer.pad_token_id)
+    return TunableText(name, model, backend, unknown, padding, as_heard, add_lora)
 
 
 def add_lora(model: nn.Module, rank: int) -> None:
     """Adapters on queries and values of every layer, in place (peft); all else is frozen."""
+    layout = getattr(model.config, "model_type", "")
+    adapted = list(ADAPTED_MPNET if layout == MPNET else ADAPTED)
     config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.1, target_modules=list(ADAPTED), bias="none"
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.1, target_modules=adapted, bias="none"
     )
     inject_adapter_in_model(config, model)
 

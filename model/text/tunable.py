@@ -1,4 +1,4 @@
-"""A BERT or RoBERTa that research tunes: frozen, its upper layers, all of it, or by LoRA.
+"""A BERT, RoBERTa or MPNet that research tunes: frozen, its upper layers, all of it, or by LoRA.
 
 Below the first layer that learns nothing ever changes, so that what comes out there is computed once
 for a data set (:meth:`TunableText.lower`) and only the rest again in every update
@@ -53,6 +53,9 @@ class Tuning:
 
 class TunableText(nn.Module):
     """An encoder with the layout of BERT (``embeddings`` and ``encoder.layer``), frozen at first.
+
+    MPNet (Song et al. 2020) has that layout too, but its layers also take a bias by the distance of
+    two tokens.
 
     Args:
         name: what the user called it; checkpoints record it.
@@ -218,8 +221,15 @@ class TunableText(nn.Module):
     def _layers(self, hidden: Tensor, mask: Tensor, first: int, last: int) -> Tensor:
         begun = torch.arange(mask.shape[1], device=mask.device) == 0
         seen = mask | (begun & ~mask.any(1, keepdim=True))  # attention to nothing is not a number
+        attended = seen[:, None, None, :]
+        by_distance = getattr(cast(Any, self.model).encoder, "compute_position_bias", None)
+        if by_distance is None:
+            for layer in self.layers[first:last]:
+                hidden = layer(hidden, attended)
+            return hidden
+        bias = by_distance(hidden).masked_fill(~attended, torch.finfo(torch.float32).min)
         for layer in self.layers[first:last]:
-            hidden = layer(hidden, seen[:, None, None, :])
+            hidden = layer(hidden, position_bias=bias)[0]
         return hidden
 
 
