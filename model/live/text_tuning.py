@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
+import torch
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
@@ -28,6 +29,7 @@ from model.corpora import text as corpora
 from model.live.tuning import tune
 from model.live.tuning_judging import judge_all
 from model.live.tuning_plan import Protocol, plan, read_texts
+from model.text.deltas import packed
 from model.text.encoder import TextEncoder
 from model.text.lower import LowerActivations
 
@@ -78,7 +80,7 @@ def run(
     head, state = tune(
         encoder, texts, lower, protocol, out, lambda count: progress.advance(bar, count), began
     )
-    tuned = encoder.tuned_state()
+    tuned = packed(encoder.tuned_state(torch.float32), TextEncoder.load(folder).state_dict())
     save_file(tuned, out / LAYERS_FILE)
     save_file(head.state_dict(), out / HEAD_FILE)
     loaded = TextEncoder.load(folder, tuned)
@@ -114,8 +116,12 @@ def main(
     layers: Annotated[int, typer.Option(help="How many upper layers learn.")] = Protocol().layers,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     limit: Annotated[int, typer.Option(help="Training samples per corpus, 0 for all.")] = 0,
-    rate: Annotated[float, typer.Option(help="Peak learning rate of the layers.")] = 1e-4,
-    epochs: Annotated[int, typer.Option(help="Passes over the texts of stage 1.")] = 1,
+    rate: Annotated[
+        float, typer.Option(help="Peak learning rate of the layers.")
+    ] = Protocol().rate,
+    epochs: Annotated[
+        int, typer.Option(help="Passes over the texts of stage 1.")
+    ] = Protocol().epochs,
     mosi_epochs: Annotated[
         int, typer.Option(help="Passes over MOSI in a run of stage 2.")
     ] = Protocol().mosi_epochs,

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from features.errors import AssetError, CheckpointError
 from features.text import plain
+from model.text.deltas import unpacked
 from model.text.weights import bert_weights
 
 WIDTH: Final = 384
@@ -126,7 +127,8 @@ class TextEncoder(nn.Module):
     def load(cls, folder: Path, tuned: Mapping[str, Tensor] | None = None) -> TextEncoder:
         """The encoder from ``model.onnx`` and ``tokenizer.json``, upper layers replaced by ``tuned``.
 
-        ``tuned`` is what :meth:`tuned_state` gave (any float type). Raises
+        ``tuned`` is what :meth:`tuned_state` gave (any float type, or packed, see
+        :mod:`model.text.deltas`). Raises
         :class:`features.errors.AssetError` for missing or foreign files and
         :class:`features.errors.CheckpointError` for tensors that do not fit.
         """
@@ -145,7 +147,8 @@ class TextEncoder(nn.Module):
             raise AssetError(f"{path}: not the gte-small export ({error})") from error
 
     def _replace(self, tuned: Mapping[str, Tensor]) -> None:
-        """Put tuned tensors in; they must be complete upper layers."""
+        """Put tuned tensors in, packed or not; they must be complete upper layers."""
+        tuned = unpacked(tuned, self.state_dict())
         found = [re.match(r"layers\.(\d+)\.", name) for name in tuned]
         first = min((int(match[1]) for match in found if match), default=LAYERS)
         expected = self._names_from(first)
@@ -155,9 +158,7 @@ class TextEncoder(nn.Module):
                 f"tuned text tensors do not make up complete upper layers (first odd one: {odd})"
             )
         try:
-            self.load_state_dict(
-                {name: value.float() for name, value in tuned.items()}, strict=False
-            )
+            self.load_state_dict(tuned, strict=False)
         except RuntimeError as error:
             raise CheckpointError(f"tuned text tensors do not fit: {error}") from error
         self.tuned_layers = LAYERS - first
@@ -212,11 +213,11 @@ class TextEncoder(nn.Module):
         upper = self.layers[LAYERS - layers :].requires_grad_(True)
         return list(upper.parameters())
 
-    def tuned_state(self) -> dict[str, Tensor]:
-        """The tuned layers' tensors as contiguous float16 on the CPU: 3.5 MB a layer."""
+    def tuned_state(self, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+        """The tuned layers' tensors, contiguous on the CPU; as float16 3.5 MB a layer."""
         state = self.state_dict()
         names = self._names_from(LAYERS - self.tuned_layers)
-        return {name: state[name].detach().to("cpu", torch.float16).contiguous() for name in names}
+        return {name: state[name].detach().to("cpu", dtype).contiguous() for name in names}
 
 
 def _tokenizer(path: Path) -> Tokenizer:
