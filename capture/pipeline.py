@@ -49,7 +49,8 @@ class Closeable(Protocol):
 class Pipeline:
     """Runs the extractors over a source. Use: ``for message in pipeline.messages(stop): ...``.
 
-    ``known`` is what is kept of the participant from earlier recordings.
+    ``known`` is what is kept of the participant from earlier recordings; ``rest`` was taken earlier in
+    this session, by a worker that died, and is not taken again.
 
     Attributes:
         counters: what was dropped, skipped or late, by name.
@@ -63,10 +64,12 @@ class Pipeline:
         assets: Assets | None = None,
         clock: Clock | None = None,
         known: Participant | None = None,
+        rest: Rest | None = None,
     ) -> None:
         self.config = config
         self.source = source
         self._known = known
+        self._rest = rest or {}
         self.counters = Counters()
         self.lamps = Lamps(config)
         self._assets = assets or Assets()
@@ -105,7 +108,7 @@ class Pipeline:
                 self._outlet,
             )
             self._windower = self._make_windower()
-            if self.config.rest_s:
+            if self.config.rest_s and not self._rest:
                 self._windower.resting.begin(0.0, self.config.rest_s)
             if on_tick is not None:
                 on_tick()  # a pause that was ordered while the models loaded holds from the first item
@@ -258,7 +261,7 @@ class Pipeline:
             ),
             clock=self._clock,
             before=None if self._known is None else self._known.before(),
-            rest=None if self._known is None else self._known.resting(),
+            rest=self._rest or (None if self._known is None else self._known.resting()),
         )
 
     def _now_s(self, reader: Reader) -> float:

@@ -25,7 +25,7 @@ def main(harness: Harness) -> None:
     known = Participants().load(config.participant) if config.remembered else None
     source = open_source(config)
     source.frames = FrameWriter(config.frames) if config.frames else None
-    pipeline = Pipeline(config, source, known=known)
+    pipeline = Pipeline(config, source, known=known, rest=harness.carried)
     state = "running"
     if harness.paused:  # whoever was not to be filmed must not be, because a process died
         _rest(pipeline, True)
@@ -82,6 +82,7 @@ def _beat(harness: Harness, pipeline: Pipeline, state: str) -> None:
         pipeline.lamps.state(),
         pipeline.losses(),
         media_s=pipeline.position_s,
+        carry=pipeline.resting()[0],
     )
 
 

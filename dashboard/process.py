@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
 import psutil
 
 from features.bus import BusAddress
@@ -60,9 +62,16 @@ class WorkerProcess:
     """One run of a worker, as leader of a process group of its own."""
 
     def __init__(
-        self, spec: WorkerSpec, bus: BusAddress | None, grace_s: float, paused: bool = False
+        self,
+        spec: WorkerSpec,
+        bus: BusAddress | None,
+        grace_s: float,
+        paused: bool = False,
+        carried: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Start the process, at once at rest where ``paused``, and hand it its configuration.
+
+        ``carried`` is what the run before told to carry on with.
 
         Raises :class:`WorkerError`.
         """
@@ -80,6 +89,7 @@ class WorkerProcess:
             config=msgspec.Raw(msgspec.json.encode(spec.config)),
             grace_s=grace_s,
             paused=paused,
+            carried={name: values.tolist() for name, values in (carried or {}).items()},
         )
         try:
             self._write(msgspec.json.encode(setup), MAX_SETUP_BYTES)

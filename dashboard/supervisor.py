@@ -181,6 +181,7 @@ class Supervisor:
             return  # of an earlier run, or not ours
         worker.status = status
         worker.heard_s = self._now_s()
+        worker.carried = status.carry or worker.carried
         if worker.process is not None and not worker.killed_for:
             worker.state, worker.detail = status.state, status.detail
 
@@ -258,7 +259,7 @@ class Supervisor:
         worker.started_s = self._now_s()
         worker.due_s, worker.killed_for, worker.status = None, "", None
         worker.process = WorkerProcess(
-            worker.spec, self._address, self._timing.grace_s, worker.paused
+            worker.spec, self._address, self._timing.grace_s, worker.paused, worker.carried
         )
         worker.pid = worker.process.pid
         worker.state, worker.detail = "starting", ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
 
 from dashboard.process import WorkerProcess, WorkerSpec
 from features.messages import Status
@@ -76,6 +79,7 @@ class Worker:
         self.detail = ""
         self.failure = ""
         self.paused = False  # what was ordered last, for its next run
+        self.carried: Mapping[str, np.ndarray] = {}  # what its next run begins with
         self.restarts = 0
         self.failures = 0  # in a row, without a healthy run between
         self.memory_mib = 0.0

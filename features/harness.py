@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
+import numpy as np
 import psutil
 from msgspec.structs import replace
 
@@ -53,7 +54,8 @@ T = TypeVar("T")
 class Setup(msgspec.Struct, frozen=True):
     """First line of a worker's standard input. ``config`` is decoded by the worker's own type.
 
-    ``paused``: the worker takes the place of one that was paused, and must begin so.
+    ``paused``: the worker takes the place of one that was paused, and must begin so. ``carried``:
+    what the one before told to carry on with, by name.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Setup(msgspec.Struct, frozen=True):
     config: msgspec.Raw = msgspec.Raw(b"{}")
     grace_s: float = GRACE_S
     paused: bool = False
+    carried: dict[str, list[float]] = {}
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -83,6 +86,7 @@ class Harness:
         participant: whose worker this is, or empty.
         address: the bus, for workers that subscribe; ``None`` where they work alone.
         paused: whether to begin paused, before anything is captured.
+        carried: what the run before left for this one, each ``(D,) float32``; empty in a first run.
         stop: set when the worker must end; ``main`` then has ``grace_s`` to return.
         commands: what the supervisor ordered, in order; closed when the worker must end.
     """
@@ -96,6 +100,7 @@ class Harness:
         self.address = setup.bus
         self.grace_s = setup.grace_s
         self.paused = setup.paused
+        self.carried = {name: np.array(v, np.float32) for name, v in setup.carried.items()}
         self.stop = threading.Event()
         self.commands: BoundedQueue[Command] = BoundedQueue(MAX_COMMANDS, DropPolicy.BLOCK)
         self.publisher = None if setup.bus is None else Publisher(setup.bus, setup.name)
@@ -125,6 +130,7 @@ class Harness:
         lamps: Mapping[str, Lamp] | None = None,
         losses: Mapping[str, int] | None = None,
         media_s: float = 0.0,
+        carry: Mapping[str, np.ndarray] | None = None,
     ) -> bool:
         """Say that the worker lives; call it as often as the loop turns, from any thread.
 
@@ -156,6 +162,7 @@ class Harness:
                 losses={**(losses or {}), "messages the bus refused": refused},
                 gauges={**(gauges or {}), **self._usage()},
                 lamps=dict(lamps or {}),
+                carry=dict(carry or {}),
             )
             return self.publish(self._last)
 

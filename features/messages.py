@@ -164,7 +164,8 @@ class Status(Message, frozen=True, kw_only=True, tag="status"):
 
     ``state`` is one of ``starting``, ``running``, ``paused``, ``ended`` (the source is over),
     ``failed``. ``counters`` only grow; ``losses`` too, and are all that was dropped, skipped or came
-    too late, by name; ``gauges`` are momentary (fps, ms, MiB).
+    too late, by name; ``gauges`` are momentary (fps, ms, MiB). ``carry``, each ``(D,) float32``, is
+    what the worker's next run begins with, should this one die.
     """
 
     worker: str
@@ -176,6 +177,7 @@ class Status(Message, frozen=True, kw_only=True, tag="status"):
     losses: dict[str, int] = {}
     gauges: dict[str, float] = {}
     lamps: dict[str, Lamp] = {}
+    carry: dict[str, np.ndarray] = {}
 
 
 AnyMessage = Window | Prediction | Transcript | Preview | Status

@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from msgspec.structs import replace
 from capture.config import CaptureConfig
 from capture.pipeline import Pipeline
 from capture.sources import open_source
-from capture.worker import _obey
+from capture.worker import _beat, _obey
 from dashboard.lines import page_line, prediction_line
 from dashboard.timeline import Timeline
 from features import wire
 from features.harness import Command, Harness, Setup
-from features.messages import MODALITIES, Prediction, Statistics, StreamData, Window
+from features.messages import MODALITIES, Prediction, Statistics, Status, StreamData, Window
 from features.rest import MIN_REST_S, REST_S, Resting
 from features.samples import FaceQuality, FaceSample
 from features.spec import FACE, LIVE, PITCH_COLUMN, STATES, VOICE
@@ -294,6 +295,26 @@ def test_a_file_with_its_first_seconds_or_a_command_as_rest(
     assert pipeline.gauges()["rest face s"] == pytest.approx(2.0, abs=0.2)
     means: Callable[[], Any] = pipeline.resting
     np.testing.assert_array_equal(means()[0][FACE], windows[-1].statistics[FACE].rest)
+
+
+def test_a_rest_outlives_its_worker_and_is_not_taken_again(demo_clip: Path) -> None:
+    config = CaptureConfig(source=str(demo_clip), sound=False, paced=False, rest_s=2.0)
+    taken = {FACE: np.full(WIDTH[FACE], 0.5, np.float32)}
+    pipeline = Pipeline(config, open_source(config), rest=taken)
+    with closing(pipeline.messages()) as messages:
+        first = next(m for m in messages if isinstance(m, Window))
+    np.testing.assert_array_equal(first.statistics[FACE].rest, taken[FACE])
+    assert "rest s left" not in pipeline.gauges()
+    published: list[Status] = []
+    harness = Harness(Setup(name="w", role="capture", carried={FACE: taken[FACE].tolist()}))
+    harness.publish = published.append  # type: ignore[assignment, method-assign, return-value]
+    try:
+        _beat(harness, pipeline, "running")
+        _, back = wire.decode([bytes(f) for f in wire.encode(published[0], "test", 0)])
+        assert isinstance(back, Status)
+        np.testing.assert_array_equal(back.carry[FACE], harness.carried[FACE])
+    finally:
+        harness.close()
 
 
 def test_a_face_that_frowns_at_rest_reads_as_any_other_at_rest() -> None:

@@ -94,11 +94,13 @@ def test_a_worker_that_dies_is_started_again(bench: Bench, end: str) -> None:
     supervisor = bench.supervisor()
     supervisor.start(spec())
     first = bench.wait(supervisor, "running")
+    supervisor.send("w", Command("carry", {"x": "1.5"}))
+    until(lambda: (heard := supervisor.states()[0].status) and heard.carry)
     supervisor.send("w", Command(end))
     again = until(
         lambda: (s := bench.found(supervisor, "running", "w")) and s.pid != first.pid and s
     )
-    assert again.restarts == 1
+    assert (again.restarts, again.detail) == (1, "carries 1.5")
     supervisor.send("w", Command("say", {"text": "here again"}))
     until(lambda: supervisor.states()[0].detail == "here again")
 

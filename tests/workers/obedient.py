@@ -8,6 +8,7 @@ import sys
 import threading
 
 import msgspec
+import numpy as np
 
 from features.errors import WorkerError
 from features.harness import Command, Harness, run_worker
@@ -31,8 +32,11 @@ def main(harness: Harness) -> None:
     if config.first:
         obey(harness, Command(config.first))
     state = detail = "paused" if harness.paused else "running"
+    carry = harness.carried
+    if carry:
+        detail = f"carries {float(carry['x'][0])}"
     while not harness.stop.is_set():
-        harness.heartbeat(state, detail, counters={"turns": 1})
+        harness.heartbeat(state, detail, counters={"turns": 1}, carry=carry)
         try:
             command = harness.commands.get(0.05)
         except Closed:
@@ -40,6 +44,8 @@ def main(harness: Harness) -> None:
         if command is not None:
             if command.do == "finish":
                 return
+            if command.do == "carry":
+                carry = {"x": np.array([float(command.arguments["x"])], np.float32)}
             state = {"pause": "paused", "resume": "running"}.get(command.do, state)
             detail = obey(harness, command) or state
 
@@ -63,6 +69,8 @@ def obey(harness: Harness, command: Command) -> str:
         hoard = bytearray(300 * 2**20)
         harness.heartbeat("running", f"ate {len(hoard)} bytes")
         harness.stop.wait()
+    if command.do == "carry":
+        return "carries"
     if command.do == "say":
         return command.arguments["text"]
     if command.do == "rest":
