@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from html import escape
 from importlib.metadata import version
@@ -143,26 +144,31 @@ def page() -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(info['title'])}: the feed</title>"
         f"<style>{STYLE.read_text(encoding='utf-8')}</style></head><body><main>"
-        f"<h1>{escape(info['title'])}: the feed</h1><p>{escape(info['summary'])}</p>"
-        f"<p>{escape(info['description'])}</p>"
+        f"<h1>{escape(info['title'])}: the feed</h1><p>{_told(info['summary'])}</p>"
+        f"<p>{_told(info['description'])}</p>"
         '<p>For programs: <a href="openapi.json">openapi.json</a></p>'
         f"<h2>What can be asked</h2>{paths}<h2>What is answered</h2>{shapes}</main></body></html>"
     )
 
 
+def _told(words: str) -> str:
+    """Words as HTML; what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(words))
+
+
 def _path(path: str, operation: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><td><code>{escape(one['name'])}</code></td><td>{escape(one['description'])}</td></tr>"
+        f"<tr><td><code>{escape(one['name'])}</code></td><td>{_told(one['description'])}</td></tr>"
         for one in operation.get("parameters", [])
     )
     table = f"<table><caption>Parameters</caption>{rows}</table>" if rows else ""
     answers = "".join(
-        f"<li><b>{code}</b> {escape(one['description'])} {_link(one)}</li>"
+        f"<li><b>{code}</b> {_told(one['description'])} {_link(one)}</li>"
         for code, one in operation["responses"].items()
     )
     return (
-        f"<section><h3><code>GET {escape(path)}</code> {escape(operation['summary'])}</h3>"
-        f"<p>{escape(operation['description'])}</p>{table}<ul>{answers}</ul></section>"
+        f"<section><h3><code>GET {escape(path)}</code> {_told(operation['summary'])}</h3>"
+        f"<p>{_told(operation['description'])}</p>{table}<ul>{answers}</ul></section>"
     )
 
 
@@ -180,7 +186,7 @@ def _shape(name: str, shape: dict[str, Any]) -> str:
         f"<tr><td><code>{escape(key)}</code></td><td>{_kind(kind)}</td></tr>"
         for key, kind in shape.get("properties", {}).items()
     )
-    told = escape(shape.get("description", ""))
+    told = _told(shape.get("description", ""))
     return f'<section id="{escape(name)}"><h3>{escape(name)}</h3><p>{told}</p><table>{rows}</table></section>'
 
 

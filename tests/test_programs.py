@@ -129,6 +129,7 @@ def test_every_path_that_is_described_is_there_and_the_page_loads_nothing(
     assert not re.search(r'(src|href)="?(https?:)?//', page.text)
     for name in ("PredictionLine", "/predictions", "lag_ms", "final"):
         assert name in page.text
+    assert "<code>tonality score --format jsonl</code>" in page.text and "`" not in page.text
 
 
 def test_figures_for_prometheus(server: PageServer) -> None:
