@@ -162,6 +162,20 @@ def projector(studio: Studio) -> None:
     studio.press("Escape", "!live.projected")
 
 
+def overlay(studio: Studio) -> None:
+    """Over a picture from dark to bright, as it is transparent; its letters have their own theme."""
+
+    def visit(page: Page) -> None:
+        page.goto(f"{studio.server.url}/overlay?scale={max(1, page.viewport_size['width'] / 960)}")  # type: ignore[index]
+        page.wait_for_function("() => window.overlay?.root.dataset.state === 'fresh'")
+        picture = "linear-gradient(90deg, #223344, #cc9988, #f2f0ee)"
+        page.evaluate(f"() => {{ document.documentElement.style.background = '{picture}'; }}")
+
+    studio.everywhere(visit)
+    studio.shoot("overlay")
+    studio.home()
+
+
 def paused(studio: Studio) -> None:
     studio.page.keyboard.press(" ")
     studio.everywhere(lambda page: wait_state(page, "paused"))
@@ -308,7 +322,7 @@ def no_network(studio: Studio) -> None:
 
 
 WHILE_RUNNING = (
-    "running", "minute", "marked", "dialogs", "projector", "paused", "restarting", "health",
+    "running", "minute", "marked", "dialogs", "projector", "overlay", "paused", "restarting", "health",
 )  # fmt: skip
 # In the order in which one state leads to the next; a chosen one brings those it needs.
 CALM = [
@@ -319,6 +333,7 @@ CALM = [
     (marked, ()),
     (dialogs, ()),
     (projector, ()),
+    (overlay, ()),
     (paused, ()),
     (restarting, ()),
     (health, ()),
