@@ -19,7 +19,7 @@ const PRESSED = "input, button, summary, a";
 const MOST_PANELS = 8;
 const CALM_S = [0, 1, 3]; // how much lag smoothing may add; the key s takes the next
 const EVERYBODY = "side by side";
-const PROJECTED = 760; // pixels of layout that fill the width in large type
+const PROJECTED = [760, 475]; // pixels of layout, wide and high, that fill the screen in large type
 
 export class Live {
   constructor(root, host) {
@@ -210,7 +210,7 @@ export class Live {
   }
 
   enlarge() {
-    const zoom = this.projected ? Math.max(1, window.innerWidth / PROJECTED) : null;
+    const zoom = this.projected ? Math.max(1, Math.min(window.innerWidth / PROJECTED[0], window.innerHeight / PROJECTED[1])) : null;
     if (zoom) this.root.style.setProperty("--zoom", zoom.toFixed(3));
     else this.root.style.removeProperty("--zoom");
   }
