@@ -19,9 +19,10 @@ from dashboard.supervisor import Timing
 gate = os.environ.get("TONALITY_TEST_GATE")  # where the inference worker waits for this file
 # How long a frozen worker may be silent before it is started again.
 silent_s = float(os.environ.get("TONALITY_TEST_SILENT_S", Timing().silent_s))
+restart_s = float(os.environ.get("TONALITY_TEST_RESTART_S", Timing().first_delay_s))
 make = functools.partial(
     Runtime,
-    timing=Timing(silent_s=silent_s),
+    timing=Timing(silent_s=silent_s, first_delay_s=restart_s),
     checkpoint=gate,
     capture_module="tests.workers.scripted",
     inference_module="tests.workers.gated" if gate else "tests.workers.obedient",
