@@ -84,5 +84,5 @@ def test_no_run_is_begun_when_the_time_is_over(corpora: Path, tmp_path: Path) ->
 
 def test_rows_have_names_of_their_own() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS)
-    assert {row.encoder for row in ROWS} == {"gte-small", "minilm"}
+    assert {row.encoder for row in ROWS} == {"gte-small", "minilm", "mpnet"}
     assert {row.tune.partition(":")[0] for row in ROWS} == {"frozen", "upper", "all", "lora"}

@@ -31,7 +31,6 @@ from model.weight_files import MANIFEST
 
 GROUP: Final = "mosi-text"
 STAGE: Final = "sst"
-RATINGS: Final = "ratings"
 SEEDS: Final = 5
 RECORDS: Final = "records-text.jsonl"
 RATES: Final = {"upper": 5e-5, "all": 3e-5, "lora": 5e-4, "frozen": 0.0}  # of the encoder
@@ -44,11 +43,18 @@ class Row(msgspec.Struct, frozen=True):
     tune: str
     start: str = ""
     model: str = "text"
+    task: str = "l1"
 
     @property
     def name(self) -> str:
         """For ``--only`` and folders."""
-        return "-".join(filter(None, (self.model, self.encoder, self.tune, self.start)))
+        task = "" if self.task == "l1" else self.task
+        return "-".join(filter(None, (self.model, self.encoder, self.tune, self.start, task)))
+
+    @property
+    def changes(self) -> dict[str, float | str]:
+        """What is not as usual, for the record."""
+        return {} if self.task == "l1" else {"task": self.task}
 
     @property
     def frozen(self) -> bool:
@@ -59,6 +65,7 @@ class Row(msgspec.Struct, frozen=True):
         """The settings of its first stage or of its training on MOSI."""
         kind = self.tune.partition(":")[0]
         own: dict[str, Any] = {"tune": self.tune, "encoder": self.encoder, "text": "encoder"}
+        own |= self.changes
         if not self.frozen:
             own |= {"bf16": True, "batch": 16, "pool": 8, "encoder_rate": RATES[kind]}
             own |= {"epochs": 1 if stage else 3}
@@ -82,7 +89,7 @@ ROWS: Final = (
     Row("minilm", "frozen", STAGE),
     Row("minilm", "all", STAGE),
     Row("gte-small", "all", STAGE),
-    Row("gte-small", "all", RATINGS),
+    Row("gte-small", "all", STAGE, task="l1-sign"),
     Row("mpnet", "frozen"),
     Row("mpnet", "all", STAGE),
 )
@@ -160,8 +167,11 @@ class Runs:
         path = self.out / RECORDS
         lines = path.read_bytes().splitlines() if path.is_file() else []
         found = [msgspec.json.decode(line, type=Record) for line in lines]
-        rows = {(Row(own.encoder, own.tune, own.start, own.model).name, own.seed) for own in found}
-        return rows
+        return {(_row(own).name, own.seed) for own in found}
+
+
+def _row(own: Record) -> Row:
+    return Row(own.encoder, own.tune, own.start, own.model, str(own.changes.get("task", "l1")))
 
 
 def _record(row: Row, checkpoint: ResearchCheckpoint, spent: float) -> Record:
@@ -172,7 +182,7 @@ def _record(row: Row, checkpoint: ResearchCheckpoint, spent: float) -> Record:
         group=GROUP, model=row.model, data=GROUP, seed=manifest.seed, variant="intended",
         encoder=row.encoder, tune=row.tune, start=row.start, modalities="T",
         metrics=manifest.metrics[TEST], valid=valid, best_epoch=manifest.best_epoch,
-        scheme=manifest.plan.scheme, parameters=sum(own.numel() for own in tensors),
+        scheme=manifest.plan.scheme, changes=row.changes, parameters=sum(own.numel() for own in tensors),
         seconds_per_epoch=spent / max(1, manifest.epochs or manifest.best_epoch),
     )  # fmt: skip
 
