@@ -46,7 +46,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
         save_every_s: seconds between saved states.
     """
 
-    layers: int = 12
+    layers: int = 6
     seed: int = 0
     phrases: int = 10_000
     ratings: int = 12_000
@@ -54,15 +54,15 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 0
     precision: str = "bfloat16"
     batch: int = 32
-    epochs: int = 2
+    epochs: int = 1
     start: str = ""
     mosi_epochs: int = 3
     mixed: float = 1.0
     mosi_runs: int = 2
     misheard: tuple[float, float] = (0.3, 0.12)
-    sides: float = 1.0
+    sides: float = 0.5
     chats: float = 0.3
-    rate: float = 7e-5
+    rate: float = 1e-4
     head_rate: float = 1e-3
     decay: float = 0.01
     cut_words: tuple[int, int] = (6, 14)
