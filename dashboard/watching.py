@@ -14,6 +14,7 @@ from rich.live import Live
 
 from capture.config import CaptureConfig
 from capture.sources import is_device
+from dashboard.clocks import Clocks
 from dashboard.lines import json_line, prediction_line
 from dashboard.runtime import Runtime
 from dashboard.smoothing import Smoother
@@ -40,7 +41,8 @@ class Watcher:
         self._runtime = runtime
         self._session = session
         self._device = device
-        self._finals: set[int] = set()
+        self._finals: set[int] = set()  # of the capture worker's process of now
+        self._clocks = Clocks()
         self._by_worker: dict[str, dict[str, int]] = {}
         self._lost_here = 0
         self._over_s: float | None = None  # when the capture worker was seen to be over
@@ -48,6 +50,7 @@ class Watcher:
     def messages(self, duration_s: float | None) -> Iterator[AnyMessage | None]:
         """Predictions and statuses of the session, ``None`` when nothing came for a while.
 
+        What a worker says that was started again goes on, with a gap, where it stopped before.
         After ``duration_s`` of the session's own time it is stopped, and what was heard until then
         still comes.
         """
@@ -58,6 +61,7 @@ class Watcher:
                 message = received.message if received is not None else None
                 self._lost_here = subscriber.lost
                 self._note(message)
+                message = None if message is None else self._clocks.moved(message)
                 if message is None or message.session in ("", self._session):
                     yield message
                 reached_s = 0.0 if self.status is None else self.status.end_s
@@ -73,6 +77,8 @@ class Watcher:
         if isinstance(message, Status):
             self._by_worker[message.worker] = message.losses
             if message.session == self._session:
+                if self.status is not None and self.status.pid != message.pid:
+                    self._finals.clear()
                 self.status = message
 
     def _done(self) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +17,9 @@ from dashboard.hub import Hub
 from dashboard.keeper import Keeper
 from dashboard.kept import KeptSessions
 from dashboard.reviewing import review
+from dashboard.runtime import Runtime
 from dashboard.timeline import Timeline
+from dashboard.watching import Watcher
 from features.bus import BusAddress
 from features.messages import Prediction, Status
 from tests.test_hub import address, status
@@ -157,3 +160,42 @@ def test_page_and_kept_session_agree_on_when_it_was_after_a_restart(
     told = [(mark["text"], mark["at_s"]) for mark in kept["marks"]]
     assert told == [("before", pytest.approx(5.0)), ("after", pytest.approx(35.0))]
     assert all(b > a for a, b in pairwise(seqs))
+
+
+class Heard:
+    """The bus and the runtime of a session in one, whose worker is over before its last window is scored."""
+
+    lost = 0
+    address = None
+
+    def __init__(self, said: list[Any]) -> None:
+        self._said = said
+
+    def receive(self, timeout_s: float) -> Any:
+        return SimpleNamespace(message=self._said.pop(0)) if self._said else None
+
+    def states(self) -> list[Any]:
+        own = SimpleNamespace(
+            session="s", role="capture", state="running", restarts=1, over=len(self._said) < 2
+        )
+        return [own]
+
+    def close(self) -> None:
+        pass
+
+
+def test_lines_in_the_terminal_go_on_too_and_end_with_the_last_process(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again_ns = BEGUN_NS + 30 * S
+    said: list[Any] = [of_process(1, BEGUN_NS)]
+    said += [replace(window(script, seq, BEGUN_NS), final=True) for seq in range(10)]
+    said += [of_process(2, again_ns - S)]
+    said += [replace(window(script, seq, again_ns), final=True) for seq in range(2)]
+    said += [status(pid=2, state="ended", made_ns=again_ns + 9 * S, counters={"windows": 3})]
+    last = replace(window(script, 2, again_ns), final=True)  # scored after its worker's end
+    heard = Heard([*said, last])
+    monkeypatch.setattr("dashboard.watching.Subscriber", lambda address, kinds: heard)
+    watcher = Watcher(cast(Runtime, heard), "s", device=True)
+    found = [m.seq for m in watcher.messages(None) if isinstance(m, Prediction)]
+    assert found == [*range(10), 60, 61, 62]
