@@ -20,7 +20,6 @@ from model.networks.losses import (
     consistency_loss,
     domain_loss,
     jensen_shannon,
-    l1_and_sign,
     reconstruction_loss,
     regularisers,
     temporal_invariance,
@@ -241,18 +240,3 @@ def test_weights_scale_the_losses() -> None:
     on = regularisers(network, codes, present, LossWeights(domain=2.0))
     once = domain_loss(network, codes, present, 1.0)
     assert float(on["domain"].detach()) == pytest.approx(2 * float(once.detach()))
-
-
-def test_the_sign_counts_beside_the_error() -> None:
-    target = torch.tensor([-2.0, 0.0, 0.5, 1.0])
-    said = torch.tensor([-1.5, 0.3, -0.2, 0.2])
-    sides = np.array(
-        [np.log1p(np.exp(2 * -1.5)), 0.0, np.log1p(np.exp(2 * 0.2)), np.log1p(np.exp(-2 * 0.2))]
-    )
-    expected = np.abs(said.numpy() - target.numpy()).mean() + 0.5 * sides.mean()
-    assert float(l1_and_sign(said, target)) == pytest.approx(expected, rel=1e-5)
-    over, under = torch.tensor([0.1], requires_grad=True), torch.tensor([-0.1], requires_grad=True)
-    for side in (over, under):
-        l1_and_sign(side, torch.tensor([0.0])).backward()
-    assert over.grad is not None and under.grad is not None
-    assert (float(over.grad), float(under.grad)) == (1.0, -1.0)  # zero has no side

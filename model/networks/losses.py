@@ -20,7 +20,6 @@ from model.networks.rtil import Codes
 
 MOMENTS: Final = 5
 EPSILON: Final = 1e-10
-SHARPNESS: Final = 2.0  # of a score as the logit of its sign
 MIN_ROWS: Final = 2  # a moment needs more than one sample
 
 
@@ -56,16 +55,6 @@ class LossWeights(msgspec.Struct, frozen=True):
     alone: float = 0.3
     temperature: float = 0.2
     reversal: float = 1.0
-
-
-def l1_and_sign(prediction: Tensor, target: Tensor) -> Tensor:
-    """Absolute error, and half of how unsure the sign is: of ``(B,)`` scores with zero as neutral.
-
-    The absolute error hardly cares on which side of zero a weak score falls; who counts right sides
-    does. A target of zero has no side.
-    """
-    unsure = F.softplus(-SHARPNESS * target.sign() * prediction) * (target != 0)
-    return F.l1_loss(prediction, target) + 0.5 * unsure.mean()
 
 
 def central_moment_discrepancy(left: Tensor, right: Tensor, moments: int = MOMENTS) -> Tensor:

@@ -56,7 +56,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
         losing: what ``masked`` and ``distilled`` lose: each step at ``rate``; ``mixed``, at a rate of
             each sample's own for half of them; ``subsets``, whole modalities of a sample.
         draws: how many masks are drawn; the epochs take them in turn.
-        task: of a regression; classes take cross-entropy. ``l1-sign`` also asks for the label's sign.
+        task: of a regression; classes take cross-entropy.
         pool: texts are sorted by length among so many batches' worth, so that less is padding; 1: not.
         first: share of the epochs before which no epoch is selected.
         patience: epochs without a better one until the end.
@@ -82,7 +82,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     losing: Literal["rate", "mixed", "subsets"] = "mixed"
     rate: float = 0.5
     draws: int = 4
-    task: Literal["l1", "l1-sign", "smooth-l1", "l2"] = "l1"
+    task: Literal["l1", "smooth-l1", "l2"] = "l1"
     optimiser: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = 5e-4
     decay: float = 0.01

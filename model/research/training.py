@@ -23,7 +23,6 @@ from model.data.splits import TRAIN, VALID
 from model.metrics import suited
 from model.networks.distillation import Distillation, lost_steps
 from model.networks.family_losses import family_losses
-from model.networks.losses import l1_and_sign
 from model.networks.rtil_family import FamilyView, RTILFamily
 from model.networks.views import Representations, SequenceNetwork
 from model.research.checkpoint import ResearchCheckpoint
@@ -234,10 +233,7 @@ class Trainer:
     def _task(self, prediction: Tensor, target: Tensor) -> Tensor:
         if self.scale.classes:
             return F.cross_entropy(prediction, target)
-        found: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-            "l1": F.l1_loss, "l1-sign": l1_and_sign, "smooth-l1": F.smooth_l1_loss,
-            "l2": F.mse_loss,
-        }  # fmt: skip
+        found = {"l1": F.l1_loss, "smooth-l1": F.smooth_l1_loss, "l2": F.mse_loss}
         return found[self.plan.task](prediction, target)
 
     def _precision(self) -> torch.autocast:

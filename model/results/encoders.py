@@ -43,18 +43,11 @@ class Row(msgspec.Struct, frozen=True):
     tune: str
     start: str = ""
     model: str = "text"
-    task: str = "l1"
 
     @property
     def name(self) -> str:
         """For ``--only`` and folders."""
-        task = "" if self.task == "l1" else self.task
-        return "-".join(filter(None, (self.model, self.encoder, self.tune, self.start, task)))
-
-    @property
-    def changes(self) -> dict[str, float | str]:
-        """What is not as usual, for the record."""
-        return {} if self.task == "l1" else {"task": self.task}
+        return "-".join(filter(None, (self.model, self.encoder, self.tune, self.start)))
 
     @property
     def frozen(self) -> bool:
@@ -65,7 +58,6 @@ class Row(msgspec.Struct, frozen=True):
         """The settings of its first stage or of its training on MOSI."""
         kind = self.tune.partition(":")[0]
         own: dict[str, Any] = {"tune": self.tune, "encoder": self.encoder, "text": "encoder"}
-        own |= self.changes
         if not self.frozen:
             own |= {"bf16": True, "batch": 16, "pool": 8, "encoder_rate": RATES[kind]}
             own |= {"epochs": 1 if stage else 3}
@@ -89,7 +81,6 @@ ROWS: Final = (
     Row("minilm", "frozen", STAGE),
     Row("minilm", "all", STAGE),
     Row("gte-small", "all", STAGE),
-    Row("gte-small", "all", STAGE, task="l1-sign"),
     Row("mpnet", "frozen"),
     Row("mpnet", "all", STAGE),
 )
@@ -167,11 +158,8 @@ class Runs:
         path = self.out / RECORDS
         lines = path.read_bytes().splitlines() if path.is_file() else []
         found = [msgspec.json.decode(line, type=Record) for line in lines]
-        return {(_row(own).name, own.seed) for own in found}
-
-
-def _row(own: Record) -> Row:
-    return Row(own.encoder, own.tune, own.start, own.model, str(own.changes.get("task", "l1")))
+        rows = {(Row(own.encoder, own.tune, own.start, own.model).name, own.seed) for own in found}
+        return rows
 
 
 def _record(row: Row, checkpoint: ResearchCheckpoint, spent: float) -> Record:
@@ -182,7 +170,7 @@ def _record(row: Row, checkpoint: ResearchCheckpoint, spent: float) -> Record:
         group=GROUP, model=row.model, data=GROUP, seed=manifest.seed, variant="intended",
         encoder=row.encoder, tune=row.tune, start=row.start, modalities="T",
         metrics=manifest.metrics[TEST], valid=valid, best_epoch=manifest.best_epoch,
-        scheme=manifest.plan.scheme, changes=row.changes, parameters=sum(own.numel() for own in tensors),
+        scheme=manifest.plan.scheme, parameters=sum(own.numel() for own in tensors),
         seconds_per_epoch=spent / max(1, manifest.epochs or manifest.best_epoch),
     )  # fmt: skip
 

@@ -27,8 +27,6 @@ def named(run: Run) -> str:
     name = NAMES.get(run.model, run.model)
     if run.variant == "mmsa":
         return f"{name} (MMSA)"
-    if "task" in run.changes:
-        return f"{name}, {run.changes['task']}"
     return f"{name} (faithful)" if run.variant == "faithful" else name
 
 

@@ -58,9 +58,8 @@ SHORT: Final = """## In short
 TEXT_NOTE: Final = """Raw words, split 1284 / 229 / 686, labels -3..3; a text encoder and a linear answer on the
 mean of its states. *upper:4*: the upper four layers are tuned, *all*: embeddings too, *lora*: rank 8 on
 queries and values, each for 3 epochs; *first learned on sst*: one epoch on the 8,544 training sentences of
-the Stanford Sentiment Treebank, one such start for all seeds; *l1-sign*: the loss also asks for the sign of
-the label (`model.networks.losses`), in both stages. Seconds include judging. Published rows are text-only
-results on this split, of models that were built around tuned BERT.
+the Stanford Sentiment Treebank, one such start for all seeds. Seconds include judging. Published rows are
+text-only results on this split, of models that were built around tuned BERT.
 """
 
 MOSI_WARNING: Final = """The split of Poria et al. (2017): 1211 utterances for training and 236 for validation, of
