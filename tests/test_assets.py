@@ -432,6 +432,7 @@ def test_the_manifest_is_whole() -> None:
         "whisper-tiny.en",
         "gte-small",
         "all-minilm",
+        "all-mpnet",
         "demo-clip",
     )
     for one in manifest.assets:
