@@ -265,8 +265,15 @@ def add_participant(page: Page, name: str, path: Path) -> None:
     page.get_by_text("Add a participant").click()
     page.get_by_label("Name").fill(name)
     page.keyboard.press("Enter")
-    page.get_by_text("Video or sound file").click()
-    page.get_by_label("or its path on this machine").fill(str(path))
+    kind, field = page.get_by_text("Video or sound file"), page.get_by_label("or its path on this")
+
+    def chosen() -> bool:
+        if not field.is_visible():  # a run of the script that the name began may lose the choice
+            kind.click()
+        return field.is_visible()
+
+    eventually(chosen)
+    field.fill(str(path))
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Add", exact=True).click()
 
