@@ -120,7 +120,7 @@ def scripted(browser: Browser, folder: Path, minutes: float) -> None:
             page.get_by_role("button", name=span).click()
             wait_counter(page, "points", 40 if what == "calm" else 1000)
             watch(Measure(browser, page, server), page, what, minutes)
-            page.get_by_role("button", name="Stop").click()
+            page.get_by_test_id("stSidebar").get_by_role("button", name="Stop").click()
             wait_state(page, "stopped")
     finally:
         server.close()

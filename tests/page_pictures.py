@@ -95,7 +95,7 @@ class Studio:
         start_file(self.page, path)
 
     def stop(self) -> None:
-        self.page.get_by_role("button", name="Stop").click()
+        self.page.get_by_test_id("stSidebar").get_by_role("button", name="Stop").click()
         self.everywhere(lambda page: wait_state(page, "stopped"))
 
     def lasted(self, seconds: float) -> None:

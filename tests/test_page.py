@@ -51,7 +51,7 @@ def page(context: BrowserContext, server: PageServer) -> Iterator[Page]:
     assert page.errors == []  # type: ignore[attr-defined]
     state = page.evaluate("() => window.tonality.live.root.dataset.state")
     if state in ("starting", "running", "paused"):
-        page.get_by_role("button", name="Stop").click()
+        page.get_by_test_id("stSidebar").get_by_role("button", name="Stop").click()
         expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
 
 
@@ -133,7 +133,7 @@ def test_the_demo_from_start_to_stop(page: Page, server: PageServer) -> None:
     after = counters(page)
     assert after["runs"] == runs  # the script is at rest
     assert after["drawn"] - before[1]["drawn"] > 10
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_test_id("stSidebar").get_by_role("button", name="Stop").click()
     wait_state(page, "stopped")
     expect(page.get_by_test_id("banner")).to_contain_text("Stopped")
     eventually(lambda: server.workers() == [])
@@ -244,7 +244,7 @@ def test_two_tabs_share_one_session(
     second = open_page(context, server.url)
     wait_state(second, "running")
     wait_counter(second, "points", 4)
-    expect(second.get_by_role("button", name="Stop")).to_be_visible()
+    expect(second.get_by_test_id("stSidebar").get_by_role("button", name="Stop")).to_be_visible()
     assert {worker["pid"] for worker in server.health()["workers"]} == pids
     assert len(server.family()) == len(pids) == 2
     second.close()

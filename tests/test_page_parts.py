@@ -63,15 +63,15 @@ def page(context: BrowserContext, server: PageServer) -> Iterator[Page]:
 def clean(page: Page, server: PageServer) -> Iterator[None]:
     """Whatever a test left behind does not reach the next one."""
     yield
-    if page.get_by_role("button", name="Stop").is_visible():
+    if page.get_by_test_id("stSidebar").get_by_role("button", name="Stop").is_visible():
         page.goto(server.url)
         page.wait_for_function("() => window.tonality?.counters.links > 0")
-    if page.get_by_role("button", name="Stop").is_visible():
+    if page.get_by_test_id("stSidebar").get_by_role("button", name="Stop").is_visible():
         stop(page)
 
 
 def stop(page: Page) -> None:
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_test_id("stSidebar").get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
 
 
@@ -410,7 +410,7 @@ def test_two_tabs_that_start_at_once_film_once(
     second.evaluate(press)
     for tab in (page, second):
         wait_state(tab, "running")
-        expect(tab.get_by_role("button", name="Stop")).to_be_visible()
+        expect(tab.get_by_test_id("stSidebar").get_by_role("button", name="Stop")).to_be_visible()
     assert len(server.workers()) == 1
     assert len(server.family()) == 2  # one capture worker, one inference worker
     second.close()
@@ -432,7 +432,7 @@ def test_the_page_goes_on_when_the_server_comes_back(browser: Browser, tmp_path:
         wait_state(page, "running")
         wait_counter(page, "points", 2)
         expect(page.get_by_test_id("banner")).to_be_hidden()
-        expect(page.get_by_role("button", name="Stop")).to_be_enabled()
+        expect(page.get_by_test_id("stSidebar").get_by_role("button", name="Stop")).to_be_enabled()
         assert page.errors == []  # type: ignore[attr-defined]
     finally:
         context.close()
