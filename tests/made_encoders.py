@@ -38,22 +38,22 @@ SIZES |= {"intermediate_size": 24, "max_position_embeddings": 80}
 
 
 def write_bert(folder: Path) -> Path:
-    import transformers
-
-    vocabulary = _write_word_pieces(folder)
-    torch.manual_seed(0)
-    config = transformers.BertConfig(vocab_size=vocabulary, pad_token_id=0, **SIZES)
-    transformers.BertModel(config).save_pretrained(folder)
-    return folder
+    return _write_with_word_pieces(folder, "Bert", seed=0)
 
 
 def write_mpnet(folder: Path) -> Path:
+    return _write_with_word_pieces(folder, "MPNet", seed=2)
+
+
+def _write_with_word_pieces(folder: Path, layout: str, seed: int) -> Path:
     import transformers
 
     vocabulary = _write_word_pieces(folder)
-    torch.manual_seed(2)
-    config = transformers.MPNetConfig(vocab_size=vocabulary, pad_token_id=0, **SIZES)
-    transformers.MPNetModel(config).save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = getattr(transformers, f"{layout}Config")(
+        vocab_size=vocabulary, pad_token_id=0, **SIZES
+    )
+    getattr(transformers, f"{layout}Model")(config).save_pretrained(folder)
     return folder
 
 
