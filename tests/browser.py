@@ -132,6 +132,15 @@ def counters(page: Page) -> dict[str, int]:
     return dict(page.evaluate("() => ({...window.tonality.counters})"))
 
 
+def runs_at_rest(page: Page) -> int:
+    """Runs of the script so far, once two seconds brought no other: a click's may come late."""
+    before, runs = -1, counters(page)["runs"]
+    while runs != before:
+        page.wait_for_timeout(2000)
+        before, runs = runs, counters(page)["runs"]
+    return runs
+
+
 def wait_state(page: Page, state: str) -> None:
     page.wait_for_function("s => window.tonality.live.root.dataset.state === s", arg=state)
 
