@@ -111,7 +111,7 @@ def run(
     Examples:  tonality run --source demo    tonality run --source talk.mp4 --json
     """
     from capture.config import OTHER_SIDE, CaptureConfig
-    from capture.sources import is_heard
+    from capture.sources import is_heard, open_source
     from dashboard.watching import watch
 
     own = OTHER_SIDE if is_heard(source) else CaptureConfig().participant
@@ -131,6 +131,7 @@ def run(
         remembered=participant is not None,
         rest_s=rest_seconds,
     )
+    open_source(config)  # what names nothing is said before anything is fetched or started
     models_cli.bring(models_for(config))
     if participant is not None:
         participants_cli.tell(participant)
