@@ -129,9 +129,20 @@ def _left_out(measured: Measures) -> str:
     spread = own["actors"]
     return (
         "### Every actor left out once\n`python -m model.live.folds --data CORPORA`: the voice's "
-        "reading alone, learned five times on four fifths of the actors; by the emotions read. Single actors "
+        f"reading alone, learned five times on four fifths of the actors, {_of_seeds(own)}; by the emotions "
+        "read. Single actors "
         f"lie between {spread['least']:.2f} and {spread['greatest']:.2f} (deviation "
         f"{spread['sd']:.2f}).\n\n" + _table(("", "n", "AUC", "balanced"), lines)
+    )
+
+
+def _of_seeds(folds: Measures) -> str:
+    own = folds["both streams"]
+    if own.get("seeds", 1) < 2:
+        return "one seed"
+    return (
+        f"mean of {own['seeds']:.0f} seeds (deviation of the first line {own['auc_read_sd']:.3f} and "
+        f"{own['balanced_read_sd']:.3f})"
     )
 
 

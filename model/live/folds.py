@@ -1,10 +1,11 @@
 """The voice part alone, five times over: every actor of RAVDESS judged by a network never trained on them.
 
-    python -m model.live.folds --data CORPORA [--out .cache/live_folds.json]
+    python -m model.live.folds --data CORPORA [--seeds 5] [--out .cache/live_folds.json]
 
 Four folds of actors train the voice's reading (:mod:`model.live.warmup`, with which every training
 begins), the fifth judges it by the emotions read; priors and scales come from the training actors.
-Done folds are kept, so that a killed run goes on.
+Five seeds, of which the mean is told: single ones differ by a point. Done folds are kept, so that a
+killed run goes on.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 import numpy as np
 import torch
 import typer
 
 from features.errors import CorpusError
-from features.spec import BLENDSHAPES, FACE, POSE
+from features.spec import FACE, LIVE
 from model.corpora.text import TEST, TRAIN
 from model.corpora.voice import VoiceClip, feature_path, load_voice, ravdess
 from model.live.banks import Banks, FaceBank, TextBank, VoiceBank
@@ -39,6 +41,7 @@ from model.text.encoder import WIDTH as TEXT_WIDTH
 
 logger = logging.getLogger(__name__)
 FOLDS: Final = 5
+SEEDS: Final = 5
 DEFAULT_OUT: Final = Path(".cache/live_folds.json")
 PLAN: Final = LivePlan(
     epochs=0, shares=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0), warm_up=WarmUp(text=0, face=0)
@@ -102,7 +105,7 @@ def _windows(
 
 def only_voices(voice: VoiceBank, priors: dict[str, Prior]) -> Banks:
     """Banks with one text and one face that belong to no split."""
-    width = len(BLENDSHAPES) + len(POSE)
+    width = LIVE.stream(FACE).width
     nobody, nothing = np.array(["none"]), np.zeros((1, width), np.float32)
     zero = np.zeros(1, np.float32)
     text = TextBank(
@@ -135,42 +138,67 @@ def over_folds(folds: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[s
     return out
 
 
-def run(data: Path, cache: Path, out: Path, plan: LivePlan = PLAN) -> dict[str, dict[str, float]]:
-    """All folds, kept one by one in ``out``; gives :func:`over_folds`."""
+def over_seeds(each: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Means of every measure over the seeds; how many there were and, of both streams, the deviations."""
+    out = {
+        name: {key: float(np.mean([own[name][key] for own in each])) for key in values}
+        for name, values in each[0].items()
+    }
+    streams = next(iter(STREAMS))
+    for key in ("auc_read", "balanced_read"):
+        if key in out[streams] and len(each) > 1:
+            spread = np.std([own[streams][key] for own in each], ddof=1)
+            out[streams][f"{key}_sd"] = float(spread)
+    out[streams]["seeds"] = float(len(each))
+    return out
+
+
+def run(
+    data: Path, cache: Path, out: Path, plan: LivePlan = PLAN, seeds: int = 1
+) -> dict[str, dict[str, float]]:
+    """All folds of the seeds from the plan's on, kept one by one in ``out``; gives :func:`over_seeds`."""
     clips = [clip for clip in ravdess(data) if feature_path(cache, clip).is_file()]
     if not clips:
         raise CorpusError(f"{cache}: no voices yet; run 'tonality corpora build'")
     voices = [ClipVoice(load_voice(cache, clip)) for clip in clips]
     kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
-    done = kept.get(plan.key, [])
     groups = [own for own in folds_of([clip.speaker for clip in clips]) if own]
-    for judged in groups[len(done) :]:
-        done.append(run_fold(clips, voices, judged, plan))
-        logger.info("actors %s: %s", ", ".join(judged), json.dumps(done[-1]["both streams"]))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_suffix(".part")
-        part.write_text(json.dumps({plan.key: done}, indent=1) + "\n", encoding="utf-8")
-        part.replace(out)
-    return over_folds(done)
+    for own_plan in _seeded(plan, seeds):
+        done = kept.setdefault(own_plan.key, [])
+        for judged in groups[len(done) :]:
+            done.append(run_fold(clips, voices, judged, own_plan))
+            found = json.dumps(done[-1]["both streams"])
+            logger.info("seed %d, actors %s: %s", own_plan.seed, ", ".join(judged), found)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            part = out.with_suffix(".part")
+            part.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            part.replace(out)
+    return over_seeds([over_folds(kept[own.key]) for own in _seeded(plan, seeds)])
 
 
-def recorded(out: Path, plan: LivePlan = PLAN) -> dict[str, dict[str, float]]:
-    """What :func:`run` left in ``out``, if it came to its end."""
+def recorded(out: Path, plan: LivePlan = PLAN, seeds: int = SEEDS) -> dict[str, dict[str, float]]:
+    """What :func:`run` left in ``out``, of the seeds that came to their end."""
     kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
-    done = kept.get(plan.key, [])
-    return over_folds(done) if len(done) == FOLDS else {}
+    found = [kept.get(own.key, []) for own in _seeded(plan, seeds)]
+    whole = [over_folds(done) for done in found if len(done) == FOLDS]
+    return over_seeds(whole) if whole else {}
+
+
+def _seeded(plan: LivePlan, seeds: int) -> list[LivePlan]:
+    return [msgspec.structs.replace(plan, seed=plan.seed + more) for more in range(seeds)]
 
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder of the corpora.")],
     cache: Annotated[Path, typer.Option(help="Extracted features.")] = DEFAULT_CACHE,
     out: Annotated[Path, typer.Option(help="Where done folds are kept.")] = DEFAULT_OUT,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = SEEDS,
     threads: Annotated[int, typer.Option(help="Threads of the arithmetic.")] = 1,
 ) -> None:
     """Judge the voice part on every actor, each left out of training."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(threads)
-    for name, values in run(data, cache, out).items():
+    for name, values in run(data, cache, out, seeds=seeds).items():
         logger.info("%s: %s", name, json.dumps({k: round(v, 3) for k, v in values.items()}))
 
 
