@@ -1,4 +1,4 @@
-"""Face: 52 blendshapes, head pose and landmarks of the one face that is followed.
+"""Face: 52 blendshapes, head pose, appearance and landmarks of the one face that is followed.
 
 MediaPipe's FaceLandmarker finds and tracks up to three faces. Several faces make it look for new
 ones on every picture (about 2 ms more) and switch off its own smoothing of landmarks, which would
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from features.appearance import Appearance
 from features.errors import FeatureError
 from features.native_log import without_chatter
 from features.samples import FaceQuality, FaceSample
@@ -88,6 +89,7 @@ class FaceExtractor:
 
     def __init__(self, folder: Path) -> None:
         self._landmarker = _open_landmarker(folder, still=False, confidence=MIN_CONFIDENCE)
+        self._appearance = Appearance()
         self._follower = FaceFollower()
         self._first_s: float | None = None
         self._last_s = 0.0
@@ -104,7 +106,7 @@ class FaceExtractor:
         result = _detect(self._landmarker, image, self._next_ms(time_s))
         faces = _faces(result)
         chosen = self._follower.choose([face.box for face in faces], time_s)
-        return _sample(image, time_s, result, faces, chosen)
+        return _sample(image, time_s, result, faces, chosen, self._appearance)
 
     def close(self) -> None:
         """Release the model; safe to call twice."""
@@ -124,10 +126,16 @@ class FaceExtractor:
 
 
 class StillFaceExtractor:
-    """The same numbers from single pictures that have nothing to do with each other."""
+    """The same numbers from single pictures that have nothing to do with each other.
 
-    def __init__(self, folder: Path, min_confidence: float = STILL_CONFIDENCE) -> None:
+    Without ``appearance`` they are the first 58 alone: what its network learns from is made so.
+    """
+
+    def __init__(
+        self, folder: Path, min_confidence: float = STILL_CONFIDENCE, *, appearance: bool = True
+    ) -> None:
         self._landmarker = _open_landmarker(folder, still=True, confidence=min_confidence)
+        self._appearance = Appearance() if appearance else None
 
     def sample(self, image: np.ndarray, time_s: float = 0.0) -> FaceSample:
         """What the largest face in ``image (height, width, 3) uint8`` RGB says."""
@@ -135,7 +143,7 @@ class StillFaceExtractor:
         result = _detect(self._landmarker, image, None)
         faces = _faces(result)
         chosen = max(range(len(faces)), key=lambda i: faces[i].area) if faces else None
-        return _sample(image, time_s, result, faces, chosen)
+        return _sample(image, time_s, result, faces, chosen, self._appearance)
 
     def close(self) -> None:
         """Release the model; safe to call twice."""
@@ -223,7 +231,12 @@ def _faces(result: Any) -> list[_Face]:
 
 
 def _sample(
-    image: np.ndarray, time_s: float, result: Any, faces: list[_Face], chosen: int | None
+    image: np.ndarray,
+    time_s: float,
+    result: Any,
+    faces: list[_Face],
+    chosen: int | None,
+    appearance: Appearance | None,
 ) -> FaceSample:
     region = image if chosen is None else _crop(image, faces[chosen].box)
     if _luminance(region) < DARK_LUMINANCE:
@@ -233,8 +246,10 @@ def _sample(
     index = faces[chosen].index
     shapes = _blendshapes(result.face_blendshapes[index])
     head = pose(np.asarray(result.facial_transformation_matrixes[index]))
-    values = np.concatenate([shapes, head])
-    return FaceSample(time_s, FaceQuality.OK, len(faces), values, faces[chosen].landmarks)
+    landmarks = faces[chosen].landmarks
+    seen = [] if appearance is None else [appearance.see(image, landmarks)]
+    values = np.concatenate([shapes, head, *seen])
+    return FaceSample(time_s, FaceQuality.OK, len(faces), values, landmarks)
 
 
 def _blendshapes(categories: list[Any]) -> np.ndarray:

@@ -30,8 +30,9 @@ class FaceQuality(StrEnum):
 class FaceSample:
     """What one picture says about the followed face.
 
-    ``values`` is ``(58,) float32``: 52 blendshapes in 0..1, then pitch, yaw, roll in radians, then
-    x, y, z of the head in centimetres from the camera; ``None`` where no face was found.
+    ``values`` is ``(65,) float32``: 52 blendshapes in 0..1, then pitch, yaw, roll in radians, then
+    x, y, z of the head in centimetres from the camera, then what the picture shows (logits of seven
+    expressions); ``None`` where no face was found.
     ``landmarks`` is ``(478, 2) float32`` in picture coordinates 0..1, for drawing only.
     """
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-FACE: Final = "face"  # stream names: blendshapes and pose
+FACE: Final = "face"  # stream names: blendshapes, pose and appearance
 VOICE: Final = "voice"  # eGeMAPSv02 low-level descriptors
 STATES: Final = "states"  # the recogniser's encoder states
 
@@ -28,6 +28,9 @@ BLENDSHAPES: Final = (
     "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
     "noseSneerLeft", "noseSneerRight",
 )  # fmt: skip
+# Logits of the expressions that a network sees in the picture.
+EXPRESSIONS: Final = ("angry", "disgust", "fearful", "sad", "neutral", "happy", "surprised")
+APPEARANCE: Final = tuple(f"seen_{name}" for name in EXPRESSIONS)
 POSE: Final = ("pitch_rad", "yaw_rad", "roll_rad", "x_cm", "y_cm", "z_cm")
 
 DESCRIPTORS: Final = (
@@ -44,6 +47,10 @@ DESCRIPTORS: Final = (
 PITCH_COLUMN: Final = DESCRIPTORS.index("F0semitoneFrom27.5Hz_sma3nz")
 VOICED_COLUMNS: Final = slice(PITCH_COLUMN, len(DESCRIPTORS))
 STATE_WIDTH: Final = 512
+
+
+LANDMARKER: Final = "mediapipe 0.10.33 FaceLandmarker float16/1 64184e229b26"
+CROPS: Final = "grey crops of 44 pixels that 29 landmarks align"
 
 
 class StreamSpec(msgspec.Struct, frozen=True):
@@ -99,8 +106,8 @@ LIVE: Final = Spec(
     "the end of a sentence, 12 s and 40 words at most; lower-cased, without punctuation",
     streams=(
         StreamSpec(
-            FACE, "face", 10, BLENDSHAPES + POSE,
-            "mediapipe 0.10.33 FaceLandmarker float16/1 64184e229b26, video mode, 15 Hz, linear to grid",
+            FACE, "face", 10, BLENDSHAPES + POSE + APPEARANCE,
+            f"{LANDMARKER}, video mode, 15 Hz, linear to grid; appearance 8ed453ceabe1 on {CROPS}",
         ),
         StreamSpec(VOICE, "voice", 100, DESCRIPTORS, "opensmile 2.6.0 eGeMAPSv02 low level, 16 kHz"),
         StreamSpec(

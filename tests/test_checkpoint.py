@@ -156,7 +156,7 @@ def test_a_tensor_too_few_or_too_many(folder: Path) -> None:
 
 def test_a_prior_that_is_missing_or_too_narrow(folder: Path) -> None:
     change_tensors(folder, **{"prior.face.mean": torch.zeros(3)})
-    assert "prior of 'face' is not 58 wide" in refusal(folder)
+    assert "prior of 'face' is not 65 wide" in refusal(folder)
     change_tensors(folder, drop="prior.face.mean")
     assert "no prior for stream 'face'" in refusal(folder)
 

@@ -18,11 +18,13 @@ from typer.testing import CliRunner
 
 from features.activity import SpeechActivity
 from features.errors import CorpusError, TonalityError
+from features.face import StillFaceExtractor
 from features.samples import VoiceChunk
 from features.spec import BLENDSHAPES
 from features.speech import SpeechExtractor
 from features.voice import VoiceExtractor
 from model.corpora import face as corpora_face
+from model.corpora import pictures as corpora_pictures
 from model.corpora import text as corpora_text
 from model.corpora import voice as corpora_voice
 from model.corpora.building import app
@@ -267,7 +269,7 @@ def write_fer(data: Path, demo_clip: Path) -> None:
     blank = np.full((48, 48), 128, np.uint8)
     pictures = [faces[0], *faces, blank, faces[3]]
     coded = [cv2.imencode(".jpg", picture)[1].ravel() for picture in pictures]
-    path = data / corpora_face.FER_FILE
+    path = data / corpora_pictures.FER_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     usage = np.zeros(len(coded), np.int8)
     usage[-1] = 1
@@ -286,7 +288,7 @@ def test_pictures_become_labelled_faces_without_duplicates(
     tmp_path: Path, demo_clip: Path, face_folder: Path
 ) -> None:
     write_fer(tmp_path, demo_clip)
-    pictures = corpora_face.fer2013(tmp_path)
+    pictures = corpora_pictures.fer2013(tmp_path)
     assert len(pictures.order) == 16, "two of 18 pictures are copies of others"
     assert 17 in pictures.order, "the copy in the test part stays, the one in training goes"
     assert 4 not in pictures.order
@@ -295,7 +297,7 @@ def test_pictures_become_labelled_faces_without_duplicates(
     corpora_face.build_fer(pictures, face_folder, cache)
     table = corpora_face.load_fer(tmp_path, cache)
     assert 12 <= len(table.values) <= 15, "the blank picture has no face"
-    assert table.values.shape == (len(table.label), 58)
+    assert table.values.shape == (len(table.label), 65)
     assert np.isfinite(table.values).all()
     assert [corpora_face.FER_VALENCE[e] for e in table.emotion] == pytest.approx(table.label)
     assert (table.split == TEST).sum() == 1
@@ -303,6 +305,12 @@ def test_pictures_become_labelled_faces_without_duplicates(
     corpora_face.build_fer(pictures, face_folder, cache)
     again = corpora_face.load_fer(tmp_path, cache)
     np.testing.assert_array_equal(again.values, table.values)
+    still = StillFaceExtractor(face_folder, corpora_pictures.MIN_CONFIDENCE)
+    first = corpora_pictures.load_pictures(cache).index[0]
+    live = still.sample(pictures.image(int(first))).values
+    still.close()
+    assert live is not None
+    np.testing.assert_allclose(table.values[0], live, atol=0.05, rtol=0.05)
 
 
 def test_action_units_become_faces_by_their_ranks(tmp_path: Path) -> None:
@@ -319,7 +327,7 @@ def test_action_units_become_faces_by_their_ranks(tmp_path: Path) -> None:
     )  # fmt: skip
     emotion = np.array(["neutral", "happy", "angry"])[chance.integers(3, size=300)]
     reference = corpora_face.FaceTable(
-        chance.random((300, 58), np.float32), np.zeros(300, np.float32),
+        chance.random((300, 65), np.float32), np.zeros(300, np.float32),
         np.full(300, TRAIN), emotion, np.full(300, ""),
     )  # fmt: skip
     faces = corpora_face.speaking_faces(tmp_path, clips, reference)
@@ -330,6 +338,8 @@ def test_action_units_become_faces_by_their_ranks(tmp_path: Path) -> None:
     assert smile.max() <= reference.values.max()
     gaze = BLENDSHAPES.index("eyeLookInLeft")
     assert set(faces.values[:, gaze]) <= set(reference.values[emotion == "neutral", gaze])
+    assert np.isnan(faces.values[:, 58:]).all(), "nobody knows how the actors look"
+    assert np.isfinite(faces.values[:, :58]).all()
     assert faces.label.tolist() == pytest.approx([-2.88, 1.6, 0.0])
     assert faces.speaker.tolist() == ["1", "17", "15"]
 
@@ -341,7 +351,7 @@ def test_a_video_gives_the_followed_face_at_fifteen_hertz(
     times, values = corpora_face.load_videos(tmp_path)["jwpIntro"]
     assert 80 <= len(times) <= 88
     assert np.all(np.diff(times) > 0.03)
-    assert values.shape == (len(times), 58)
+    assert values.shape == (len(times), 65)
 
 
 @pytest.mark.parametrize(

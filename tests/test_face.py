@@ -78,9 +78,9 @@ def test_a_speaking_person(face: FaceExtractor, pictures: list[np.ndarray]) -> N
     assert [sample.quality for sample in samples] == [FaceQuality.OK] * len(pictures)
     assert samples[3].time_s == 7.0 + 3 * STEP_S
     values = np.stack([sample.values for sample in samples if sample.values is not None])
-    assert values.shape == (len(pictures), 58)
+    assert values.shape == (len(pictures), 65)
     assert values.dtype == np.float32
-    shapes, angles, place = values[:, :52], values[:, 52:55], values[:, 55:]
+    shapes, angles, place = values[:, :52], values[:, 52:55], values[:, 55:58]
     assert shapes.min() >= 0 and shapes.max() <= 1
     assert np.ptp(shapes[:, BLENDSHAPES.index("jawOpen")]) > 0.1  # he speaks
     assert np.abs(angles).max() < 0.7
@@ -106,9 +106,9 @@ def test_mirrored_picture_mirrors_the_pose(
     straight = still.sample(pictures[0]).values
     mirrored = still.sample(np.ascontiguousarray(pictures[0][:, ::-1])).values
     assert straight is not None and mirrored is not None
-    pitch, yaw, roll, x, y, z = straight[52:]
+    pitch, yaw, roll, x, y, z = straight[52:58]
     np.testing.assert_allclose(mirrored[52:55], [pitch, -yaw, -roll], atol=0.06)
-    np.testing.assert_allclose(mirrored[55:], [-x, y, z], atol=0.05 * abs(z))
+    np.testing.assert_allclose(mirrored[55:58], [-x, y, z], atol=0.05 * abs(z))
     assert abs(roll) > 0.06 and abs(x) > 2  # so that the signs are truly seen
 
 

@@ -105,7 +105,7 @@ def test_shapes_follow_the_spec() -> None:
     sample = prepare(make_window().streams, make_window().statistics, EVERYTHING, make_priors())
     assert sample.voice.shape == (40, 26)
     assert sample.states.shape == (16, 512)
-    assert sample.face.shape == (40, 58)
+    assert sample.face.shape == (40, 65)
     assert all(getattr(sample, n).dtype == np.float32 for n in ("voice", "states", "face"))
 
 
@@ -153,7 +153,7 @@ def test_streams_that_do_not_fit_are_refused_by_name() -> None:
     window = make_window()
     face = window.streams[FACE]
     narrow = {**window.streams, FACE: StreamData(face.values[:, :5], face.mask)}
-    with pytest.raises(FeatureError, match=r"'face' has shape \(40, 5\).*\(40, 58\)"):
+    with pytest.raises(FeatureError, match=r"'face' has shape \(40, 5\).*\(40, 65\)"):
         prepare(narrow, window.statistics, EVERYTHING, make_priors())
     without = {k: v for k, v in window.streams.items() if k != STATES}
     with pytest.raises(FeatureError, match="without the stream 'states'"):
@@ -163,9 +163,21 @@ def test_streams_that_do_not_fit_are_refused_by_name() -> None:
     poisoned = {**window.streams, FACE: StreamData(broken, face.mask)}
     with pytest.raises(FeatureError, match="not numbers"):
         prepare(poisoned, window.statistics, EVERYTHING, make_priors())
-    wild = msgspec.structs.replace(window.statistics[FACE], mean=np.full(58, np.nan, np.float32))
+    wild = msgspec.structs.replace(window.statistics[FACE], mean=np.full(65, np.nan, np.float32))
     with pytest.raises(FeatureError, match="statistics of 'face'"):
         prepare(window.streams, {FACE: wild}, EVERYTHING, make_priors())
+
+
+def test_how_a_face_looks_may_be_unknown() -> None:
+    window = make_window()
+    face = window.streams[FACE]
+    values = face.values.copy()
+    values[:, 58:] = np.nan
+    unseen = {**window.streams, FACE: StreamData(values, face.mask)}
+    sample = prepare(unseen, window.statistics, EVERYTHING, make_priors())
+    whole = prepare(window.streams, window.statistics, EVERYTHING, make_priors())
+    np.testing.assert_array_equal(sample.face[:, :58], whole.face[:, :58])
+    assert np.isnan(sample.face[face.mask, 58:]).all()
 
 
 def test_collate_stacks_and_counts_text_without_tokens_as_missing() -> None:
@@ -174,5 +186,5 @@ def test_collate_stacks_and_counts_text_without_tokens_as_missing() -> None:
     mask = torch.tensor([[True, True, False], [False, False, False]])
     batch = collate(samples, torch.zeros(2, 3, 384), mask)
     assert len(batch) == 2
-    assert batch.face.shape == (2, LIVE.steps(FACE), 58)
+    assert batch.face.shape == (2, LIVE.steps(FACE), 65)
     assert batch.present.tolist() == [[True, True, True], [False, True, True]]

@@ -21,13 +21,14 @@ from features.activity import SpeechActivity
 from features.assets import Assets
 from features.messages import StreamData, Window
 from features.samples import ActivityChunk, VoiceChunk
-from features.spec import BLENDSHAPES, FACE, LIVE, PITCH_COLUMN, STATES, VOICE
+from features.spec import BLENDSHAPES, EXPRESSIONS, FACE, LIVE, PITCH_COLUMN, STATES, VOICE
 from features.speech import SpeechExtractor
 from features.voice import VoiceExtractor
 from features.windows import Windower, WindowerConfig
 from model.calibration import Calibration, half_width
 from model.checkpoint import Checkpoint
 from model.corpora import face as corpora_face
+from model.corpora import pictures as corpora_pictures
 from model.corpora import text as corpora_text
 from model.corpora import voice as corpora_voice
 from model.corpora.features_cache import save_arrays
@@ -58,9 +59,16 @@ from model.live.plan import LivePlan
 from model.live.samples import ClipVoice, Heard, principal_basis, voice_sample
 from model.live.warmup import WarmUp
 from model.networks.blocks import masked_mean
-from model.networks.emotions import EMOTIONS, SIDES, positive_odds, side_logits, targets_of
+from model.networks.emotions import (
+    EMOTIONS,
+    OTHER_NAMES,
+    SIDES,
+    positive_odds,
+    side_logits,
+    targets_of,
+)
 from model.networks.inputs import Prior, Sample, prepare
-from model.networks.rtil import RTIL, RTILConfig
+from model.networks.rtil import RTIL, SHAPE_WIDTH, RTILConfig
 from model.predictor import Predictor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -149,13 +157,15 @@ def _write_faces(data: Path, cache: Path, rng: np.random.Generator) -> None:
     coded = [cv2.imencode(".jpg", rng.integers(0, 255, (48, 48), np.uint8))[1].ravel()
              for _ in range(140)]  # fmt: skip
     label = np.arange(140, dtype=np.int8) % 7
-    path = data / corpora_face.FER_FILE
+    path = data / corpora_pictures.FER_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, jpeg=np.concatenate(coded), offset=np.cumsum([0, *map(len, coded)]),
              label=label, usage=np.r_[np.zeros(119), np.ones(21)].astype(np.int8), emotions=np.array(names))  # fmt: skip
     faces = _faces(rng, 140)
     faces[:, SMILE] += 0.6 * (label == names.index("happy"))[:, None]
-    index = corpora_face.fer2013(data).order
+    seen = [EXPRESSIONS.index(OTHER_NAMES.get(names[one], names[one])) for one in label]
+    faces[np.arange(140), SHAPE_WIDTH + np.array(seen)] += 2.0
+    index = corpora_pictures.fer2013(data).order
     save_arrays(
         corpora_face.face_folder(cache) / "fer2013" / "0000.npz",
         {"index": index, "values": faces[index]},
@@ -168,7 +178,7 @@ def _write_faces(data: Path, cache: Path, rng: np.random.Generator) -> None:
 
 
 def _faces(rng: np.random.Generator, count: int) -> np.ndarray:
-    return np.c_[0.2 * rng.random((count, 52)), rng.normal(size=(count, 6))].astype(np.float32)
+    return np.c_[0.2 * rng.random((count, 52)), rng.normal(size=(count, 13))].astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -426,9 +436,31 @@ def test_gaze_and_pose_say_nothing(trained: tuple[RTIL, list[dict[str, float]]])
     network, _ = trained
     columns = network.face_columns.numpy()
     np.testing.assert_array_equal(columns, face_columns())
-    named = dict(zip(LIVE.stream(FACE).columns, columns.tolist(), strict=True))
+    shapes = LIVE.stream(FACE).columns[:SHAPE_WIDTH]
+    named = dict(zip(shapes, columns.tolist(), strict=True))
     assert named["mouthSmileLeft"] == 1 and named["eyeLookUpLeft"] == named["z_cm"] == 0
     assert len(HIDDEN) == int((columns == 0).sum())
+
+
+def test_what_is_seen_is_read_as_it_was_said_and_stays_so(
+    trained: tuple[RTIL, list[dict[str, float]]], banks: Banks
+) -> None:
+    network, _ = trained
+    faces = banks.face.values[banks.face.clip == ""][:20]
+    seen = np.stack([banks.maker.still(face, None)[0][0, SHAPE_WIDTH:] for face in faces])
+    with torch.inference_mode():
+        said = network.appearance.direct(torch.from_numpy(seen)).numpy()
+    expressions = [EMOTIONS.index(name) for name in EXPRESSIONS]
+    np.testing.assert_allclose(said[:, expressions], faces[:, SHAPE_WIDTH:], atol=1e-3)
+    valence = dict(zip(EMOTIONS, network.appearance.valence.tolist(), strict=True))
+    assert valence["happy"] == 2 and valence["neutral"] == valence["calm"] == 0 > valence["angry"]
+
+
+def test_actors_whom_nobody_saw_are_read_by_their_shapes(banks: Banks) -> None:
+    acted = banks.face.clip != ""
+    assert np.isnan(banks.face.values[acted][:, SHAPE_WIDTH:]).all()
+    assert np.isfinite(banks.face.values[~acted]).all()
+    assert np.isfinite(banks.priors[FACE].mean).all() and (banks.priors[FACE].variance > 0).all()
 
 
 def test_the_sides_of_faces_weigh_alike_however_often_they_are_drawn(banks: Banks) -> None:
@@ -483,7 +515,7 @@ def test_a_face_trembles_where_it_can_and_pictures_hold_still(
 
 
 def test_speech_moves_the_mouth_alone() -> None:
-    frames = np.random.default_rng(0).random((30, 58), np.float32)
+    frames = np.random.default_rng(0).random((30, 65), np.float32)
     motion = speech_motion(frames)
     moved = {LIVE.stream(FACE).columns[i] for i in np.flatnonzero(motion.any(0))}
     assert moved == set(SPEAKING)
@@ -608,6 +640,9 @@ def test_each_fold_judges_actors_it_never_heard(corpora: tuple[Path, Path], tmp_
     written = out.stat().st_mtime_ns
     assert live_folds.run(*corpora, out, plan) == found
     assert out.stat().st_mtime_ns == written, "done folds are not done again"
+    two = live_folds.run(*corpora, out, plan, seeds=2)
+    assert two["both streams"]["seeds"] == 2 and "balanced_read_sd" in two["both streams"]
+    assert live_folds.recorded(out, plan, seeds=5) == {}, "four of them have fewer folds here"
 
 
 def test_intervals_of_voices_rest_on_every_training_actor(

@@ -202,7 +202,7 @@ def test_windows_of_another_spec_are_refused_with_both_hashes(predictor: Predict
 
 def test_a_stream_of_the_wrong_shape_is_refused(predictor: Predictor) -> None:
     window = make_window()
-    streams = {**window.streams, FACE: StreamData(np.zeros((3, 58), np.float32), np.ones(3, bool))}
+    streams = {**window.streams, FACE: StreamData(np.zeros((3, 65), np.float32), np.ones(3, bool))}
     with pytest.raises(FeatureError, match="'face'"):
         predictor.check(msgspec.structs.replace(window, streams=streams))
 

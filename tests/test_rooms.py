@@ -20,6 +20,7 @@ MAY: Final[dict[str, set[str]]] = {
     "dashboard": {"features", "capture", "model"},
     "model": {"features"},
     "model.corpora": {"features", *ANY},
+    "model.appearance": {"features", "model.corpora", "model.networks", *ANY},
     "model.data": {"features", "model.corpora", *ANY},
     "model.networks": {"features", "model.data.splits"},
     "model.text": {"features"},

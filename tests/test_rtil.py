@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from features.spec import FACE, LIVE
 from model.networks.blocks import BilinearGate, masked_mean
 from model.networks.inputs import VOICE_WIDTH, Batch
 from model.networks.losses import LossWeights, regularisers
 from model.networks.readings import SCORE, TRUST
-from model.networks.rtil import FACE_WIDTH, RTIL, RTILConfig, bounded, held_back
+from model.networks.rtil import RTIL, SHAPE_WIDTH, RTILConfig, bounded, held_back
 
 CONFIG = RTILConfig(width=32, heads=2, feedforward=32, state_components=16, gate_hidden=8)
 STEPS, CELLS, TOKENS = 40, 16, 6
@@ -41,7 +42,7 @@ def make_batch(seed: int = 0, rows: int = 3, tokens: int = TOKENS, known: float 
         voice_mask=mask(STEPS),
         states=values(CELLS, 512),
         states_mask=mask(CELLS),
-        face=values(STEPS, FACE_WIDTH),
+        face=values(STEPS, LIVE.stream(FACE).width),
         face_mask=mask(STEPS),
         present=torch.ones(rows, 3, dtype=torch.bool),
     )
@@ -113,6 +114,58 @@ def test_a_hidden_modality_cannot_be_seen(network: RTIL, hidden: int) -> None:
         assert not torch.allclose(network(first), network(swapped), atol=1e-4), "seen when present"
         present[:, hidden] = False
         torch.testing.assert_close(network(first, present), network(swapped, present))
+
+
+def test_a_face_is_read_by_its_shapes_and_by_what_is_seen_of_it() -> None:
+    torch.manual_seed(0)
+    network = RTIL(CONFIG).eval()
+    batch = make_batch(4)
+    unseen = replace(batch, face=batch.face.clone())
+    unseen.face[..., SHAPE_WIDTH:] = torch.nan
+    with torch.inference_mode():
+        shapes = network.encode(unseen).readings[2]
+        assert torch.equal(network.encode(batch).readings[2], shapes), "as long as nothing sees"
+        opened(network)
+        assert torch.equal(network.encode(unseen).readings[2], shapes)
+        both = network.encode(batch).readings[2]
+        seen = torch.stack([
+            values[mask].mean(0)
+            for values, mask in zip(batch.face[..., SHAPE_WIDTH:], batch.face_mask, strict=True)
+        ])  # fmt: skip
+    check_joined(network, both, shapes, seen)
+
+
+def opened(network: RTIL) -> None:
+    """Let the network read what is seen, somehow."""
+    for values in network.appearance.state_dict().values():
+        values.normal_()
+
+
+def check_joined(network: RTIL, both: Tensor, shapes: Tensor, seen: Tensor) -> None:
+    """``both`` are three parts of what is seen and one of the shapes, and the valence of that."""
+    own = network.appearance
+    said = own.direct(seen).softmax(1) ** 0.75 * shapes[:, :SCORE].softmax(1) ** 0.25
+    torch.testing.assert_close(both[:, :SCORE].softmax(1), said / said.sum(1, keepdim=True))
+    likely = said * own.usual.exp()
+    valence = (likely * own.valence).sum(1) / likely.sum(1)
+    torch.testing.assert_close(both[:, SCORE], valence)
+    assert torch.equal(both[:, TRUST], shapes[:, TRUST])
+
+
+def test_pictures_without_a_number_leave_the_others_of_the_window() -> None:
+    torch.manual_seed(0)
+    network = RTIL(CONFIG).eval()
+    opened(network)
+    batch = make_batch(5, known=1.0)
+    holes = replace(batch, face=batch.face.clone())
+    holes.face[:, 3, SHAPE_WIDTH:] = torch.nan
+    rest = batch.face[:, [i for i in range(STEPS) if i != 3], SHAPE_WIDTH:]
+    with torch.inference_mode():
+        found = network.encode(holes).readings[2]
+        shapes = network.encode(replace(batch, face=torch.cat(
+            [batch.face[..., :SHAPE_WIDTH], torch.full((3, STEPS, 7), torch.nan)], -1
+        ))).readings[2]  # fmt: skip
+    check_joined(network, found, shapes, rest.mean(1))
 
 
 @pytest.mark.parametrize("hidden", [0, 1, 2])
@@ -230,9 +283,8 @@ def test_every_parameter_is_trained_by_some_loss() -> None:
     total = network.fuse(codes, batch.present).score.square().mean()
     total = total + torch.stack(list(losses.values())).sum()
     (total + network.score_alone(codes).square().mean()).backward()
-    idle = [
-        n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
-    ]
+    learned = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+    idle = [n for n, p in learned if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []
 
 

@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from features.assets import Assets
 from features.errors import TonalityError
 from model import commands
-from model.corpora import face, voice
+from model.corpora import face, pictures, voice
 
 DEFAULT_CACHE: Final = Path(".cache/corpora")
-PARTS: Final = ("ravdess", "emodb", "fer2013", "video")
+PARTS: Final = ("ravdess", "emodb", "pictures", "fer2013", "video")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Corpora of the live model.")
 
@@ -67,10 +67,11 @@ def _build(name: str, data: Path, cache: Path, threads: int, progress: Progress)
         progress.update(bar, total=len(clips))
         recogniser = assets.folder("whisper-base")
         voice.build_voice(_shuffled(clips), recogniser, cache, advance, threads)
-    elif name == "fer2013":
-        pictures = face.fer2013(data)
-        progress.update(bar, total=len(pictures.order))
-        face.build_fer(pictures, assets.folder("face-landmarker"), cache, advance)
+    elif name in ("pictures", "fer2013"):
+        found = pictures.fer2013(data)
+        progress.update(bar, total=len(found.order))
+        make = {"pictures": pictures.build_pictures, "fer2013": face.build_fer}[name]
+        make(found, assets.folder("face-landmarker"), cache, advance)
     elif name == "video":
         videos = sorted((data / "ravdess" / "av_sample").glob("*.mp4"))
         videos += sorted(assets.folder("demo-clip").glob("*.mp4"))

@@ -1,4 +1,4 @@
-"""Face corpora: pictures, action units and speaking faces as the 58 values of the live extractor.
+"""Face corpora: pictures, action units and speaking faces as the 65 values of the live extractor.
 
 Pictures are web faces that hold still, action units are of actors who speak; see each reader for
 what its labels mean on the scale of -3 to +3.
@@ -6,35 +6,34 @@ what its labels mean on the scale of -3 to +3.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import av
-import cv2
 import numpy as np
 
+from features.appearance import Appearance
 from features.errors import CorpusError
-from features.spec import BLENDSHAPES, FACE, LIVE, POSE
+from features.spec import APPEARANCE, BLENDSHAPES, FACE, LIVE
 from model.corpora.features_cache import load_arrays, save_arrays
-from model.corpora.text import TEST, TRAIN, VALID
+from model.corpora.pictures import (
+    Pictures,
+    build_pictures,
+    fer2013,
+    load_block,
+    pictures_folder,
+)
 from model.corpora.voice import VoiceClip
 
-WIDTH: Final = len(BLENDSHAPES) + len(POSE)
-FER_FILE: Final = "fer2013/fer2013_jpeg.npz"
+WIDTH: Final = LIVE.stream(FACE).width
 UNITS_FILE: Final = "ravdess/ravdess_openface_au_mean.npz"
 FER_VALENCE: Final = {
     "happy": 2.0, "surprise": 0.2, "neutral": 0.0,
     "sad": -1.6, "fear": -1.8, "angry": -2.0, "disgust": -2.0,
 }  # fmt: skip
-PICTURE_PIXELS: Final = 192
-BORDER_PIXELS: Final = 32
-MIN_CONFIDENCE: Final = 0.3
-BLOCK: Final = 512  # pictures per cache file
 VIDEO_HZ: Final = 15.0
-VALID_IN: Final = 12  # every twelfth training picture validates
 
 UNIT_SHAPES: Final[dict[str, tuple[str, ...]]] = {
     "AU01_r": ("browInnerUp",),
@@ -59,7 +58,7 @@ AS_IN_FER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class FaceTable:
-    """Faces in rows: ``values (n, 58) float32``, ``label (n,) float32`` in -3..3, ``split``,
+    """Faces in rows: ``values (n, 65) float32``, ``label (n,) float32`` in -3..3, ``split``,
     ``emotion`` and ``speaker`` ``(n,) str`` (speaker empty where unknown)."""
 
     values: np.ndarray
@@ -71,52 +70,6 @@ class FaceTable:
     def rows(self, chosen: np.ndarray) -> FaceTable:
         """Rows by mask or index."""
         return FaceTable(*(getattr(self, name)[chosen] for name in self.__slots__))
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """FER2013 without duplicates, in an order that is shuffled once and for all."""
-
-    jpeg: np.ndarray
-    offset: np.ndarray
-    emotion: np.ndarray
-    split: np.ndarray
-    order: np.ndarray
-
-    def image(self, index: int) -> np.ndarray:
-        """One picture, ``(256, 256, 3) uint8``: 48 pixels upscaled to 192, border replicated."""
-        coded = self.jpeg[self.offset[index] : self.offset[index + 1]]
-        grey = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
-        size = (PICTURE_PIXELS, PICTURE_PIXELS)
-        large = cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC)
-        edge = (BORDER_PIXELS,) * 4
-        framed = cv2.copyMakeBorder(large, *edge, cv2.BORDER_REPLICATE)
-        colour: np.ndarray = cv2.cvtColor(framed, cv2.COLOR_GRAY2RGB)
-        return colour
-
-
-def fer2013(data: Path) -> Pictures:
-    """FER2013 (Goodfellow et al. 2013): PublicTest is test, every twelfth training picture valid.
-
-    Byte-identical pictures are kept once, in the test part first.
-    """
-    path = data / FER_FILE
-    if not path.is_file():
-        raise CorpusError(f"{path}: no such file; --data names the folder of the corpora")
-    kept = load_arrays(path)
-    jpeg, offset, usage = kept["jpeg"], kept["offset"], kept["usage"]
-    seen: set[bytes] = set()
-    order = []
-    for index in np.argsort(-usage, kind="stable").tolist():
-        digest = hashlib.sha256(jpeg[offset[index] : offset[index + 1]].tobytes()).digest()
-        if digest not in seen:
-            seen.add(digest)
-            order.append(index)
-    shuffled = np.random.default_rng(0).permutation(np.sort(order))
-    split = np.where(usage > 0, TEST, TRAIN).astype("<U5")
-    training = shuffled[usage[shuffled] == 0]
-    split[training[::VALID_IN]] = VALID
-    return Pictures(jpeg, offset, kept["emotions"][kept["label"]], split, shuffled)
 
 
 def face_folder(cache: Path) -> Path:
@@ -132,25 +85,17 @@ def build_fer(
 ) -> None:
     """Extract the blocks that are not in the cache; ``landmarker`` is the folder of the weights.
 
-    A block ``fer2013/BLOCK.npz`` holds ``index (m,)`` into the corpus and ``values (m, 58)`` of those
+    A block ``fer2013/BLOCK.npz`` holds ``index (m,)`` into the corpus and ``values (m, 65)`` of those
     pictures in which a face was found.
     """
-    from features.face import StillFaceExtractor
-
-    extractor = StillFaceExtractor(landmarker, MIN_CONFIDENCE)
-    try:
-        for number, start in enumerate(range(0, len(pictures.order), BLOCK)):
-            block = pictures.order[start : start + BLOCK]
-            path = face_folder(cache) / "fer2013" / f"{number:04d}.npz"
-            if not path.is_file():
-                found = [(i, extractor.sample(pictures.image(i)).values) for i in block.tolist()]
-                faces = [(index, values) for index, values in found if values is not None]
-                values = np.array([v for _, v in faces], np.float32).reshape(-1, WIDTH)
-                index = np.array([i for i, _ in faces], np.int64)
-                save_arrays(path, {"index": index, "values": values})
-            advance(len(block))
-    finally:
-        extractor.close()
+    build_pictures(pictures, landmarker, cache, advance)
+    appearance = Appearance()
+    for path in sorted(pictures_folder(cache).glob("*.npz")):
+        target = face_folder(cache) / "fer2013" / path.name
+        if not target.is_file():
+            faces = load_block(path)
+            values = np.concatenate([faces.shapes, appearance.read(faces.inner)], 1)
+            save_arrays(target, {"index": faces.index, "values": values})
 
 
 def load_fer(data: Path, cache: Path) -> FaceTable:
@@ -179,7 +124,8 @@ def speaking_faces(
     OpenFace's clip means and MediaPipe's blendshapes have other scales: each action unit's rank
     among the clips becomes that rank's value of the matching blendshape among ``reference`` faces
     that are mixed from the same emotions. What has no action unit (gaze, pose, ...) is that of a
-    random neutral reference face. Labels, splits and speakers are those of the clips.
+    random neutral reference face; how the actor looks is not known (NaN). Labels, splits and speakers
+    are those of the clips.
     """
     path = data / UNITS_FILE
     if not path.is_file():
@@ -192,6 +138,7 @@ def speaking_faces(
     mixed = _mixed(reference, [AS_IN_FER[clip.emotion] for clip in clips], chance)
     neutral = reference.values[reference.emotion == "neutral"]
     values = neutral[chance.integers(len(neutral), size=len(clips))].copy()
+    values[:, -len(APPEARANCE) :] = np.nan
     for unit, shapes in UNIT_SHAPES.items():
         column = units[:, names.index(unit)]
         rank = (np.argsort(np.argsort(column, kind="stable")) + 0.5) / len(column)
@@ -220,7 +167,7 @@ def _mixed(reference: FaceTable, emotions: list[str], chance: np.random.Generato
 def build_video(path: Path, landmarker: Path, cache: Path) -> None:
     """The followed face of a video on a grid of 15 Hz, as live: ``video/NAME.npz``.
 
-    ``time_s (n,) float64`` and ``values (n, 58) float32`` of the pictures with a face.
+    ``time_s (n,) float64`` and ``values (n, 65) float32`` of the pictures with a face.
     """
     from features.face import FaceExtractor
 
@@ -238,7 +185,7 @@ def build_video(path: Path, landmarker: Path, cache: Path) -> None:
 
 
 def load_videos(cache: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """``(time_s (n,), values (n, 58))`` of every video built, by its file's name without suffix."""
+    """``(time_s (n,), values (n, 65))`` of every video built, by its file's name without suffix."""
     paths = sorted((face_folder(cache) / "video").glob("*.npz"))
     kept = {path.stem: load_arrays(path) for path in paths}
     return {name: (arrays["time_s"], arrays["values"]) for name, arrays in kept.items()}

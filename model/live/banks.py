@@ -27,6 +27,7 @@ CLASS_EDGES: Final = (-0.5, 0.5)  # between negative, neutral and positive label
 CLASS_SHARES: Final = ((1.0, 1.0, 1.0), (0.8, 1.4, 0.8), (0.35, 1.8, 0.8))
 SPOKEN_SHARE: Final = 0.5  # of real pairs of voice and face, those that come with their words
 NEUTRAL_SPOKEN: Final = "neutral sentences"  # split of texts that real clips say whatever is felt
+VALID_HEARD: Final = "valid as heard"  # split of validation texts with words heard wrongly
 FACE_KIND: Final = 2
 SURPRISE_COUNTS: Final = 0.3  # against a side
 TRIED: Final = 4096  # rows drawn to see how often each emotion comes
@@ -61,7 +62,7 @@ class VoiceBank:
 
 @dataclass(frozen=True, slots=True)
 class FaceBank:
-    """Single faces ``values (n, 58)`` and what is known of the same person, where anything is."""
+    """Single faces ``values (n, 65)`` and what is known of the same person, where anything is."""
 
     values: np.ndarray
     label: np.ndarray

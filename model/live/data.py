@@ -21,11 +21,12 @@ from torch import Tensor
 
 from features.errors import CorpusError, TonalityError
 from features.messages import Statistics
-from features.spec import BLENDSHAPES, FACE, STATES, VOICE
-from model.corpora.face import FER_FILE, FaceTable, load_fer, load_videos, speaking_faces
-from model.corpora.text import TEXT_FILES, TRAIN, VALID
+from features.spec import FACE, LIVE, STATES, VOICE
+from model.corpora.face import FaceTable, load_fer, load_videos, speaking_faces
+from model.corpora.pictures import FER_FILE
+from model.corpora.text import TEXT_FILES, TRAIN, VALID, misheard
 from model.corpora.voice import RAVDESS_FILE, VoiceClip, feature_path, load_voice, ravdess
-from model.live.banks import NEUTRAL_SPOKEN, Banks, FaceBank, TextBank, VoiceBank
+from model.live.banks import NEUTRAL_SPOKEN, VALID_HEARD, Banks, FaceBank, TextBank, VoiceBank
 from model.live.faces import FaceMaker, speaker_statistics, speech_motion
 from model.live.samples import (
     ClipVoice,
@@ -44,7 +45,9 @@ from model.text.lower import LowerActivations
 logger = logging.getLogger(__name__)
 
 SENTENCES: Final = ("kids are talking by the door", "dogs are sitting by the door")  # RAVDESS
+FACE_WIDTH: Final = LIVE.stream(FACE).width
 NEUTRAL_SIDE: Final = 1
+MISHEARD: Final = 0.1  # share of words that are heard wrongly in a part of the texts
 CLIP_S: Final = 3.7  # mean length of a clip whose action units are known as a mean only
 TRAIN_VIDEO: Final = "01-01-01-01-01-01-01"  # the neutral speaker who is trained on; others judge
 VIDEO_REPEATS: Final = 15  # its few frames against thousands of pictures
@@ -125,7 +128,7 @@ def windows_of(
     """Prepared windows: ``variants`` random ones of training clips, the fullest of each other, or all
     that hold enough speech."""
     # prepare asks for all three; the face has no say here
-    every = {**priors, FACE: _unit_prior(len(BLENDSHAPES) + 6)}
+    every = {**priors, FACE: _unit_prior(FACE_WIDTH)}
     made = []
     for index, clip in enumerate(clips):
         others = [
@@ -189,10 +192,13 @@ def face_bank(
     actors = speaking_faces(data, clips, fer.rows(fer.split == TRAIN), plan.seed)
     own = actor_statistics(actors, chance)
     used = np.flatnonzero(np.isin(actors.split, [TRAIN, VALID]))
-    frames = videos[TRAIN_VIDEO][1] if TRAIN_VIDEO in videos else np.zeros((0, 58), np.float32)
+    frames = (
+        videos[TRAIN_VIDEO][1] if TRAIN_VIDEO in videos else np.zeros((0, FACE_WIDTH), np.float32)
+    )
     tables = [fer, actors.rows(used)]
     training = np.concatenate([t.values[t.split == TRAIN] for t in tables])
-    prior = Prior(training.mean(0), training.var(0), plan.prior_s[FACE])
+    # of actors nobody knows how they look
+    prior = Prior(np.nanmean(training, 0), np.nanvar(training, 0), plan.prior_s[FACE])
     frames_again = np.tile(frames, (VIDEO_REPEATS, 1))
     values = np.concatenate([*(t.values for t in tables), frames_again])
     count = len(frames_again)
@@ -212,8 +218,10 @@ def face_maker(
 ) -> FaceMaker:
     """Makes faces live out of training faces at rest and of the speech of the neutral speaker."""
     neutral = fer.values[(fer.split == TRAIN) & (fer.emotion == "neutral")]
-    frames = videos[TRAIN_VIDEO][1] if TRAIN_VIDEO in videos else np.zeros((0, 58), np.float32)
-    motion = speech_motion(frames) if len(frames) else np.zeros((1, 58), np.float32)
+    frames = (
+        videos[TRAIN_VIDEO][1] if TRAIN_VIDEO in videos else np.zeros((0, FACE_WIDTH), np.float32)
+    )
+    motion = speech_motion(frames) if len(frames) else np.zeros((1, FACE_WIDTH), np.float32)
     return FaceMaker(prior, neutral, motion)
 
 
@@ -239,15 +247,18 @@ def text_bank(data: Path, encoder: TextEncoder, lower: Path, plan: DataPlan) -> 
     scaled = order[sides[order] < 0][: plan.texts]
     training = [*scaled.tolist(), *classed.tolist(), *texts.mosi]
     chosen = [*training, *texts.valid]
+    wrongly = misheard([texts.samples[i] for i in texts.valid], MISHEARD, plan.seed)
+    samples = [*(texts.samples[i] for i in chosen), *wrongly]
     activations = LowerActivations.compute(
-        encoder, [texts.samples[i].text for i in chosen], lower, Protocol().dtype
+        encoder, [sample.text for sample in samples], lower, Protocol().dtype
     )
-    states = upper_states(encoder, activations, range(len(chosen)))
+    states = upper_states(encoder, activations, range(len(samples)))
     spoken = [encoder.tokenize([sentence]) for sentence in SENTENCES]
     states += [encoder(t.ids, t.mask)[0].half().numpy() for t in spoken]
-    split = [TRAIN] * len(training) + [VALID] * len(texts.valid)
-    targets = np.concatenate([sides[chosen], np.full(len(spoken), NEUTRAL_SIDE)])
-    label = [texts.samples[i].label for i in chosen] + [0.0] * len(spoken)
+    split = [TRAIN] * len(training) + [VALID] * len(texts.valid) + [VALID_HEARD] * len(wrongly)
+    told = np.concatenate([sides[chosen], sides[texts.valid]])
+    targets = np.concatenate([told, np.full(len(spoken), NEUTRAL_SIDE)])
+    label = [sample.label for sample in samples] + [0.0] * len(spoken)
     return TextBank(
         states,
         np.array(label, np.float32),

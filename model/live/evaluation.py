@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from rich.table import Table
@@ -35,6 +34,7 @@ from model.corpora.voice import VoiceClip, emodb, feature_path, load_voice, ravd
 from model.live.banks import NEUTRAL_SPOKEN, Banks, FaceBank, TextBank, VoiceBank
 from model.live.data import (
     MAX_SPEECH_S,
+    MISHEARD,
     SENTENCES,
     actor_statistics,
     face_maker,
@@ -48,8 +48,6 @@ from model.live.tuning_plan import Protocol
 from model.networks.emotions import EMOTIONS
 from model.text.encoder import TextEncoder
 from model.text.lower import LowerActivations
-
-MISHEARD: Final = 0.1  # share of words that are heard wrongly in a part of the texts
 
 
 def text_parts(data: Path) -> dict[str, list[TextSample]]:

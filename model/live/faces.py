@@ -53,12 +53,12 @@ TREMOR_STAYS: Final = 0.8
 
 
 def face_columns() -> np.ndarray:
-    """``(58,) float32``: 0 for columns that are hidden from the network."""
+    """``(58,) float32``: 0 for the shapes' columns that are hidden from the network."""
     return np.array([name not in HIDDEN for name in (*BLENDSHAPES, *POSE)], np.float32)
 
 
 def speech_motion(values: np.ndarray) -> np.ndarray:
-    """How a speaking mouth leaves its rest, ``(n, 58)`` of a neutral speaker's frames.
+    """How a speaking mouth leaves its rest, ``(n, 65)`` of a neutral speaker's frames.
 
     The rest is the tenth percentile over the frames; columns other than the mouth's stay zero.
     """
@@ -70,8 +70,8 @@ def speech_motion(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class FaceMaker:
-    """Makes windows out of single faces. ``neutral (m, 58)``: faces at rest, of other people;
-    ``motion (n, 58)`` at 10 Hz: mouths that speak."""
+    """Makes windows out of single faces. ``neutral (m, 65)``: faces at rest, of other people;
+    ``motion (n, 65)`` at 10 Hz: mouths that speak."""
 
     prior: Prior
     neutral: np.ndarray
@@ -80,7 +80,7 @@ class FaceMaker:
     def window(
         self, face: np.ndarray, own: Statistics | None, chance: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A random window of one face ``(58,)``: normalised ``(40, 58)`` and its mask.
+        """A random window of one face ``(65,)``: normalised ``(40, 65)`` and its mask.
 
         ``own`` are statistics of this very person; a person made up takes their place where there
         are none.
@@ -119,8 +119,9 @@ class FaceMaker:
         return face + own, Statistics(mean, variance, seconds)
 
     def _camera(self, chance: np.random.Generator) -> np.ndarray:
-        """What a camera adds to the shapes for as long as it looks, ``(58,)``."""
-        offset = CAMERA_REST * chance.normal(size=SHAPES + len(POSE))
+        """What a camera adds to the shapes for as long as it looks, ``(65,)``."""
+        offset = CAMERA_REST * chance.normal(size=len(self.prior.mean))
+        offset[SHAPES + len(POSE) :] = 0.0  # pictures were taken by cameras of all kinds
         for shapes, size in CAMERA.items():
             offset[[BLENDSHAPES.index(name) for name in shapes]] += size * abs(chance.normal())
         scaled: np.ndarray = offset * np.sqrt(self.prior.variance)
@@ -135,7 +136,7 @@ class FaceMaker:
 
 
 def speaker_statistics(values: np.ndarray, seconds_each: float) -> Statistics:
-    """What clips with faces ``(n, 58)`` of one person leave behind."""
+    """What clips with faces ``(n, 65)`` of one person leave behind."""
     return Statistics(
         values.mean(0).astype(np.float32),
         values.var(0).astype(np.float32),
@@ -144,7 +145,7 @@ def speaker_statistics(values: np.ndarray, seconds_each: float) -> Statistics:
 
 
 def _tremor(face: np.ndarray, chance: np.random.Generator) -> np.ndarray:
-    """Movement that stays a while, ``(40, 58)``, of a face ``(58,)`` that holds still."""
+    """Movement that stays a while, ``(40, 65)``, of a face ``(65,)`` that holds still."""
     fresh = chance.normal(size=(STEPS, SHAPES))
     kept = np.sqrt(1 - TREMOR_STAYS**2)
     for step in range(1, STEPS):

@@ -16,19 +16,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from features.spec import APPEARANCE, EXPRESSIONS, FACE
+from model.corpora.face import FER_VALENCE
 from model.corpora.text import TRAIN
-from model.live.banks import Banks, Drawing
+from model.live.banks import CLASS_SHARES, FACE_KIND, SURPRISE_COUNTS, Banks, Drawing
 from model.live.faces import face_columns
 from model.live.objective import disturb, losses
 from model.live.plan import LivePlan
 from model.live.samples import principal_basis
 from model.live.state import LiveState
 from model.live.warmup import warm_up
-from model.networks.emotions import EMOTIONS, SIDES
+from model.networks.emotions import EMOTIONS, OTHER_NAMES, SIDES
+from model.networks.inputs import Prior
 from model.networks.readings import SCORE
 from model.networks.rtil import RTIL, RTILConfig
 
 logger = logging.getLogger(__name__)
+
+CALM_IN_NEUTRAL = 3.0  # logarithm of how much more of neutral there is
 
 
 def new_network(
@@ -53,6 +58,7 @@ def new_network(
     basis = principal_basis(means, states[mask], network.config.state_components)
     network.voice_in.basis.copy_(torch.from_numpy(basis))
     network.face_columns.copy_(torch.from_numpy(face_columns()))
+    _see(network, banks.priors[FACE])
     added = cast(nn.Linear, network.head[-1])  # at first nothing, to what the readings say
     for parameter in added.parameters():
         nn.init.zeros_(parameter)
@@ -82,6 +88,27 @@ def _take(network: RTIL, head: Mapping[str, Tensor]) -> None:
         direct.weight[members] = head["sides.weight"][side]
         direct.bias[members] = head["sides.bias"][side] - math.log(count)
     direct.bias[len(EMOTIONS) - 1] = -3.0  # surprise
+
+
+@torch.no_grad()
+def _see(network: RTIL, prior: Prior) -> None:
+    """Let the appearance be read as the network says that sees it, its values no longer normalised."""
+    reading, first = network.appearance, len(prior.mean) - len(APPEARANCE)
+    direct = reading.direct
+    mean, scale = prior.mean[first:], np.sqrt(prior.variance[first:])
+    direct.bias.zero_()
+    direct.weight.zero_()
+    for column, row in enumerate(EMOTIONS.index(name) for name in EXPRESSIONS):
+        direct.weight[row, column] = float(scale[column])
+        direct.bias[row] = float(mean[column])
+    calm, neutral = EMOTIONS.index("calm"), EMOTIONS.index("neutral")
+    direct.weight[calm] = direct.weight[neutral]  # pictures know no calm: little of what is neutral
+    direct.bias[calm] = direct.bias[neutral] - CALM_IN_NEUTRAL
+    reading.usual.fill_(math.log(SURPRISE_COUNTS))
+    for members, share in zip(SIDES, CLASS_SHARES[FACE_KIND], strict=True):
+        reading.usual[members] = math.log(share)
+    for name, valence in FER_VALENCE.items():
+        reading.valence[EMOTIONS.index(OTHER_NAMES.get(name, name))] = valence
 
 
 def slope(step: int, steps: int) -> float:

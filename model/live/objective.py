@@ -12,11 +12,11 @@ from model.live.plan import LivePlan
 from model.networks.emotions import EMOTIONS, surprise
 from model.networks.inputs import Batch
 from model.networks.losses import regularisers
-from model.networks.rtil import RTIL, Codes
+from model.networks.rtil import RTIL, SHAPE_WIDTH, Codes
 
 
 def disturb(batch: Batch, plan: LivePlan) -> Batch:
-    """Hide one of the voice's streams, blur both, drop tokens, as torch's chance has it."""
+    """Hide one of the voice's streams, blur both, drop tokens and pictures, as torch's chance has it."""
     size = len(batch)
     hide = torch.rand(size, 1)
     voice_mask = batch.voice_mask & (hide > plan.drop_stream)
@@ -28,6 +28,8 @@ def disturb(batch: Batch, plan: LivePlan) -> Batch:
     )
     kept = torch.rand(batch.text_mask.shape) > plan.drop_token
     kept[:, 0] = True
+    face = batch.face.clone()
+    face[torch.rand(size) < plan.drop_seen, :, SHAPE_WIDTH:] = torch.nan
     return replace(
         batch,
         text_mask=batch.text_mask & kept,
@@ -35,6 +37,7 @@ def disturb(batch: Batch, plan: LivePlan) -> Batch:
         voice_mask=voice_mask,
         states=_blurred(batch.states, states_mask, plan.voice_noise),
         states_mask=states_mask,
+        face=face,
     )
 
 

@@ -28,7 +28,8 @@ class LivePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``shares``: of text, voice and face alone, pairs of one clip, synthetic windows whose modalities
     agree, and those that do not. ``drop_stream``: how often each of the voice's two streams hides.
-    ``reliance``: how much text, voice and face are believed where they disagree; words say most about
+    ``drop_seen``: how often a face is known by its shapes alone; the network that sees pictures knows
+    those of training too well. ``reliance``: how much text, voice and face are believed where they disagree; words say most about
     sentiment in every published ablation, and our voices and faces are acted. ``at_rest``: how much a
     label of zero counts against others, in points of the scale. ``kept_rate``: share of ``rate`` at
     which the readings learned beforehand go on learning: at all of it the noise of small batches
@@ -48,6 +49,7 @@ class LivePlan(msgspec.Struct, frozen=True, kw_only=True):
     drop_stream: float = 0.25
     voice_noise: float = 0.2
     drop_token: float = 0.1
+    drop_seen: float = 0.5
     reliance: tuple[float, float, float] = (2.0, 1.0, 1.0)
     at_rest: float = 0.3
     emotions: float = 0.5

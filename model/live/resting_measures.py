@@ -105,7 +105,7 @@ class Bench:
         own: Mapping[str, Statistics],
         rest: Mapping[str, np.ndarray],
     ) -> Sample:
-        """A window of a voice, of a face ``(58,)`` that holds still, or of both."""
+        """A window of a voice, of a face ``(65,)`` that holds still, or of both."""
         streams = {name: no_stream(name) for name in (FACE, VOICE, STATES)}
         if window is not None:
             streams |= window.streams

@@ -29,7 +29,7 @@ from model.live.banks import (
 )
 from model.networks.emotions import EMOTIONS, surprise
 from model.networks.readings import SCORE, statistics
-from model.networks.rtil import RTIL, bounded
+from model.networks.rtil import RTIL, SHAPE_WIDTH, bounded
 
 BLOCK: Final = 512  # windows made at a time
 EVEN: Final = (1.0, 1.0, 1.0)
@@ -155,7 +155,8 @@ def _warm_face(network: RTIL, banks: Banks, plan: WarmUp, chance: np.random.Gene
             banks.maker.window(banks.face.values[i], banks.face.own[i], chance)
             for i in rows[start : start + BLOCK].tolist()
         ]
-        values = np.stack([v for v, _ in made]) * network.face_columns.numpy()
+        shapes = np.stack([v[:, :SHAPE_WIDTH] for v, _ in made])
+        values = shapes * network.face_columns.numpy()
         stats.append(_statistics(values.astype(np.float32), np.stack([m for _, m in made])))
     summary = network.face_summary
     found = torch.cat(stats)

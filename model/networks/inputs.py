@@ -17,6 +17,7 @@ from torch import Tensor
 from features.errors import FeatureError
 from features.messages import MODALITIES, Present, Statistics, StreamData
 from features.spec import (
+    APPEARANCE,
     DESCRIPTORS,
     FACE,
     LIVE,
@@ -48,7 +49,7 @@ class Prior(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One window, normalised: ``voice (T, 26)``, ``states (K, 512)``, ``face (T, 58)`` and masks."""
+    """One window, normalised: ``voice (T, 26)``, ``states (K, 512)``, ``face (T, 65)`` and masks."""
 
     voice: np.ndarray
     voice_mask: np.ndarray
@@ -63,8 +64,9 @@ class Sample:
 class Batch:
     """Tensors of B windows; ``present (B, 3)`` in the order of ``MODALITIES``.
 
-    ``text (B, N, 384)``, ``voice (B, T, 26)``, ``states (B, K, 512)``, ``face (B, T, 58)``, each
-    with its mask. Masked places hold zeros.
+    ``text (B, N, 384)``, ``voice (B, T, 26)``, ``states (B, K, 512)``, ``face (B, T, 65)``, each
+    with its mask. Masked places hold zeros; the appearance, the face's last seven columns, is not a
+    number where no picture was seen (live, there always is one).
     """
 
     text: Tensor
@@ -171,18 +173,19 @@ def check_streams(
             raise FeatureError(
                 f"stream '{stream.name}' has shape {data.values.shape}, the spec says {expected}"
             )
-        if not np.isfinite(data.values[data.mask]).all():
+        first = stream.width - (len(APPEARANCE) if stream.name == FACE else 0)  # it may be unknown
+        if not np.isfinite(data.values[data.mask, :first]).all():
             raise FeatureError(f"stream '{stream.name}' holds values that are not numbers")
         own = statistics.get(stream.name)
-        if own is not None and not _sound(own, stream.width):
+        if own is not None and not _sound(own, stream.width, first):
             raise FeatureError(
                 f"statistics of '{stream.name}' are not {stream.width} finite numbers"
             )
 
 
-def _sound(own: Statistics, width: int) -> bool:
+def _sound(own: Statistics, width: int, first: int) -> bool:
     known = [own.mean, own.variance, *([] if own.rest is None else [own.rest])]
-    return all(x.shape == (width,) and bool(np.isfinite(x).all()) for x in known)
+    return all(x.shape == (width,) and bool(np.isfinite(x[:first]).all()) for x in known)
 
 
 def collate(samples: Sequence[Sample], text: Tensor, text_mask: Tensor) -> Batch:

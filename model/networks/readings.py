@@ -22,6 +22,7 @@ TRUST: Final = SCORE + 1
 READING: Final = TRUST + 1
 LARGE: Final = 8.0  # scaled statistics beyond this say no more than that they are extreme
 LEAST_SCALE: Final = 0.05
+SEEN_SHARE: Final = 0.75  # of what is seen in pictures, against what shapes say
 
 
 def statistics(values: Tensor, mask: Tensor) -> Tensor:
@@ -88,6 +89,41 @@ class VoiceSummary(nn.Module):
         ]
         kept = [torch.where(there[:, i : i + 1], x, self.missing[i]) for i, x in enumerate(made)]
         return kept[0] + kept[1]
+
+
+class AppearanceReading(nn.Module):
+    """What a network saw in the pictures of a window, as a reading, beside that of the shapes.
+
+    The network knows its training pictures by heart, so what it says is taken as it is, on average over
+    the window, and never learned from again. Logarithms of probabilities are put together in shares that
+    were best on validation pictures; the score is the valence of what is then likely, each side as likely
+    beforehand as it is while people talk.
+    """
+
+    usual: Tensor
+    valence: Tensor
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.direct = nn.Linear(inputs, len(EMOTIONS)).requires_grad_(False)
+        nn.init.zeros_(self.direct.weight)
+        nn.init.zeros_(self.direct.bias)
+        self.register_buffer("usual", torch.zeros(len(EMOTIONS)))  # logarithms
+        self.register_buffer("valence", torch.zeros(len(EMOTIONS)))
+
+    def forward(self, shapes: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
+        """Both readings of ``shapes (B, 10)`` and ``seen (B, T, 7)`` as one, the trust that of shapes.
+
+        Where nothing was ``seen`` (not a number), or by a network without weights, the shapes' reading
+        stays as it is.
+        """
+        known = mask & seen.isfinite().all(-1)
+        said = self.direct(masked_mean(seen.nan_to_num(0.0), known)).log_softmax(1)
+        own = shapes[:, :SCORE].log_softmax(1)
+        both = SEEN_SHARE * said + (1 - SEEN_SHARE) * own
+        score = (both + self.usual).softmax(1) @ self.valence
+        joint = torch.cat([both, score[:, None], shapes[:, TRUST:]], 1)
+        return torch.where(known.any(1, keepdim=True) & self.direct.weight.any(), joint, shapes)
 
 
 class Reading(nn.Sequential):

@@ -2,8 +2,8 @@
 
 Text token states, the voice's two streams and the face are encoded and split into private and
 shared codes; text asks voice and face by cross attention, gated by how well the shared codes agree.
-Beside that, each modality is read by itself; the score is the readings' mean, each as far as it is
-trusted, and what the fused codes add. Encoding is done once; fusing for another subset is cheap.
+Beside that, each modality is read by itself, the face by its shapes and by its appearance; the score is
+the readings' mean, each as far as it is trusted, and what the fused codes add. Encoding is done once; fusing for another subset is cheap.
 Differences to the published code, all on purpose: padding masks everywhere, positions in the
 encoders, a gate that learns, learned tokens for what is missing, gradient reversal on the shared
 codes only.
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from features.messages import MODALITIES
-from features.spec import BLENDSHAPES, POSE, STATE_WIDTH
+from features.spec import APPEARANCE, BLENDSHAPES, POSE, STATE_WIDTH
 from model.networks.blocks import (
     BilinearGate,
     Discriminator,
@@ -32,13 +32,21 @@ from model.networks.blocks import (
     masked_mean,
 )
 from model.networks.inputs import VOICE_WIDTH, Batch
-from model.networks.readings import READING, SCORE, TRUST, Reading, Summary, VoiceSummary
+from model.networks.readings import (
+    READING,
+    SCORE,
+    TRUST,
+    AppearanceReading,
+    Reading,
+    Summary,
+    VoiceSummary,
+)
 
 LIMIT: Final = 3.0  # scores lie in -3..3
 LINEAR: Final = 2.0
 LEAST_TRUST: Final = 0.99
 MAX_STEPS: Final = 512
-FACE_WIDTH: Final = len(BLENDSHAPES) + len(POSE)
+SHAPE_WIDTH: Final = len(BLENDSHAPES) + len(POSE)
 
 
 class RTILConfig(msgspec.Struct, frozen=True):
@@ -144,10 +152,10 @@ class RTIL(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.register_buffer("face_columns", torch.ones(FACE_WIDTH))  # 0 hides a column for good
+        self.register_buffer("face_columns", torch.ones(SHAPE_WIDTH))  # 0 hides a column for good
         self.text_in = Projection(config.text_width, width)
         self.voice_in = VoiceEmbedding(config)
-        self.face_in = nn.Linear(FACE_WIDTH, width)
+        self.face_in = nn.Linear(SHAPE_WIDTH, width)
         self.voice_encoder = self._encoder()
         self.face_encoder = self._encoder()
         self.private = nn.ModuleList(nn.Linear(width, width) for _ in MODALITIES)
@@ -171,7 +179,8 @@ class RTIL(nn.Module):
         self.text_direct = nn.Linear(config.text_width, READING)
         self.text_summary = nn.Linear(config.text_width, large)
         self.voice_summary = VoiceSummary(large, lost)
-        self.face_summary = Summary(FACE_WIDTH, large, 0.0)
+        self.face_summary = Summary(SHAPE_WIDTH, large, 0.0)
+        self.appearance = AppearanceReading(len(APPEARANCE))
         dropouts = (config.head_dropout, config.head_dropout, config.face_dropout)
         self.alone = nn.ModuleList(Reading(large, width, own) for own in dropouts)
         self.steps_alone = nn.ModuleList(nn.Linear(width, READING) for _ in MODALITIES)
@@ -210,11 +219,12 @@ class RTIL(nn.Module):
         return features, mask, self._read(1, features, mask, self.voice_summary(batch))
 
     def _face(self, batch: Batch) -> Encoded:
-        seen = batch.face * self.face_columns
-        face, mask = join_steps(self.face_in(seen), batch.face_mask, self.config.joined_steps)
+        shapes = batch.face[..., :SHAPE_WIDTH] * self.face_columns
+        face, mask = join_steps(self.face_in(shapes), batch.face_mask, self.config.joined_steps)
         features = self.face_encoder(face, mask)
-        summary = self.face_summary(seen, batch.face_mask)
-        return features, mask, self._read(2, features, mask, summary)
+        reading = self._read(2, features, mask, self.face_summary(shapes, batch.face_mask))
+        seen = batch.face[..., SHAPE_WIDTH:]
+        return features, mask, self.appearance(reading, seen, batch.face_mask)
 
     def _read(self, m: int, features: Tensor, mask: Tensor, summary: Tensor) -> Tensor:
         first: Tensor = self.alone[m](summary)
