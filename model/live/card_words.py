@@ -64,9 +64,9 @@ and head pose are hidden from the network.
 
 What is seen in a picture comes from a convolutional network of .6 million parameters (`model/appearance`) that learned
 FER2013's training pictures as the landmarks align them: turned, blurred, compressed, lit otherwise, partly covered, mixed,
-24 epochs, an average of the weights. Its logits and its valence, averaged over the window, count as much as what the
-shapes say; they are not learned from again, as it knows its training pictures by heart. Of RAVDESS' actors there are no
-pictures: their faces are known by shapes alone, here as in the tables.
+24 epochs, an average of the weights. Its logits, averaged over the window, count three times what the shapes say, a
+share chosen on validation pictures; they are not learned from again, as it knows its training pictures by heart. Of
+RAVDESS' actors there are no pictures: their faces are known by shapes alone, here as in the tables.
 
 First the readings of voice and face are learned from the mean and deviation of each feature over the
 window, pairs of the voice's windows mixed (mixup), one of its two streams hidden in half of them. Then,
@@ -85,14 +85,14 @@ during the voice experiments and FER2013's during those on the face (nothing was
 neutral videos were seen before the shares of resting faces were chosen. The voice's intervals rest on
 sixteen actors: on the validating two, and on the fourteen of training, each judged by a network that was
 trained without a quarter of them (`model.live.crossed`); the words' on validation texts, half of them with one word in ten
-heard wrongly, as live.
+heard wrongly, as live, which was decided after the coverage of clean texts on test (77.0 %) had been seen. FER2013's
+public test was looked at once with the network that sees pictures.
 
 Six layers of the text encoder are tuned: one pass over 57,000 texts (scores and classes, three in ten
 with words heard wrongly), then twice three over MOSI mixed with as many others; the mean of the two is
-kept. With linear heads of its own it gave MAE .638 on MOSI test and a weighted F1 of 56.4 on MELD dev; an
+kept, and what it changed rounded to a byte a weight. With linear heads of its own it gave MAE .638 on MOSI test and a weighted F1 of 56.4 on MELD dev; an
 earlier tuning of four layers on 42,500 texts .643 and 49.2. It learned from whole utterances and from cuts
-of them; that windows are read back to the last pause was decided after this training, and the spec's text
-in `checkpoint.json` was brought up to that."""
+of them; that windows are read back to the last pause was decided after this tuning."""
 
 FAILS: Final = """## Where it fails
 - Irony, questions, quotations, other languages than English; words out of their context (see MELD).
