@@ -301,7 +301,10 @@ def evaluate(
         Path, typer.Option(help="Of 'live': where the corpora's features are kept.")
     ] = live_cli.CACHE,
     folds: Annotated[
-        bool, typer.Option("--folds", help="Of 'live': train and judge the left-out actors again.")
+        bool,
+        typer.Option(
+            "--folds", help="Of 'live': train and judge the left-out actors again, twenty minutes."
+        ),
     ] = False,
 ) -> None:
     """Judge a research model under a protocol of missing data, or the live checkpoint.

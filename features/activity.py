@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from features.errors import FeatureError
+from features.onnx_session import open_session
 from features.samples import ActivityChunk
 
 FRAME_SAMPLES = 512
@@ -68,9 +69,7 @@ class SpeechActivity:
 
 
 def _open_session() -> Any:
-    """An ONNX Runtime session of one thread over the model inside the faster-whisper package."""
-    import onnxruntime
-
+    """A session over the model inside the faster-whisper package."""
     # Found, not imported: importing faster_whisper would load the whole recogniser.
     spec = find_spec("faster_whisper")
     if spec is None or spec.origin is None:
@@ -78,10 +77,4 @@ def _open_session() -> Any:
     path = Path(spec.origin).parent / "assets" / "silero_vad_v6.onnx"
     if not path.is_file():
         raise FeatureError(f"activity: {path} is missing; install faster-whisper 1.2.1 again")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
-    options.log_severity_level = 3
-    providers = ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    return open_session(path)

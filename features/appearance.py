@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 
 from features.errors import FeatureError
+from features.onnx_session import open_session
 from features.spec import APPEARANCE
 
 WEIGHTS: Final = Path(__file__).with_name("appearance.onnx")
@@ -46,18 +47,9 @@ class Appearance:
     """Crops in, logits of seven expressions out. Used by one thread."""
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
-        import onnxruntime
-
         if not weights.is_file():
             raise FeatureError(f"face: {weights} is missing; install Tonality again")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False
-        options.log_severity_level = 3
-        self._session: Any = onnxruntime.InferenceSession(
-            str(weights), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(weights)
 
     def see(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """``(7,) float32`` of the face with ``landmarks (478, 2)`` (0..1) in ``image``, RGB."""

@@ -34,6 +34,7 @@ from model.live.learning import new_network
 from model.live.plan import DEFAULT_CACHE, SIZES, LivePlan
 from model.live.samples import ClipVoice, Streams, voice_priors
 from model.live.warmup import WarmUp
+from model.metrics import over_seeds
 from model.networks.emotions import EMOTIONS
 from model.networks.inputs import Prior
 from model.networks.rtil import RTIL
@@ -138,17 +139,16 @@ def over_folds(folds: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[s
     return out
 
 
-def over_seeds(each: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+def means(each: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
     """Means of every measure over the seeds; how many there were and, of both streams, the deviations."""
+    spreads = {name: over_seeds([own[name] for own in each]) for name in each[0]}
     out = {
-        name: {key: float(np.mean([own[name][key] for own in each])) for key in values}
-        for name, values in each[0].items()
+        name: {key: own.mean for key, own in measures.items()} for name, measures in spreads.items()
     }
     streams = next(iter(STREAMS))
-    for key in ("auc_read", "balanced_read"):
-        if key in out[streams] and len(each) > 1:
-            spread = np.std([own[streams][key] for own in each], ddof=1)
-            out[streams][f"{key}_sd"] = float(spread)
+    if len(each) > 1:
+        for key in ("auc_read", "balanced_read"):
+            out[streams][f"{key}_sd"] = spreads[streams][key].deviation
     out[streams]["seeds"] = float(len(each))
     return out
 
@@ -156,7 +156,7 @@ def over_seeds(each: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[st
 def run(
     data: Path, cache: Path, out: Path, plan: LivePlan = PLAN, seeds: int = 1
 ) -> dict[str, dict[str, float]]:
-    """All folds of the seeds from the plan's on, kept one by one in ``out``; gives :func:`over_seeds`."""
+    """All folds of the seeds from the plan's on, kept one by one in ``out``; gives :func:`means`."""
     clips = [clip for clip in ravdess(data) if feature_path(cache, clip).is_file()]
     if not clips:
         raise CorpusError(f"{cache}: no voices yet; run 'tonality corpora build'")
@@ -173,7 +173,7 @@ def run(
             part = out.with_suffix(".part")
             part.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
             part.replace(out)
-    return over_seeds([over_folds(kept[own.key]) for own in _seeded(plan, seeds)])
+    return means([over_folds(kept[own.key]) for own in _seeded(plan, seeds)])
 
 
 def recorded(out: Path, plan: LivePlan = PLAN, seeds: int = SEEDS) -> dict[str, dict[str, float]]:
@@ -181,7 +181,7 @@ def recorded(out: Path, plan: LivePlan = PLAN, seeds: int = SEEDS) -> dict[str, 
     kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     found = [kept.get(own.key, []) for own in _seeded(plan, seeds)]
     whole = [over_folds(done) for done in found if len(done) == FOLDS]
-    return over_seeds(whole) if whole else {}
+    return means(whole) if whole else {}
 
 
 def _seeded(plan: LivePlan, seeds: int) -> list[LivePlan]:

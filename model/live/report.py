@@ -64,7 +64,7 @@ def measure(
     found = parts_of(data, cache, checkpoint, encoder_of(checkpoint)).measure(checkpoint)
     kept = {k: dict(v) for k, v in checkpoint.metrics.items() if k.startswith(FOLDED)}
     if folds:
-        again = live_folds.run(data, cache, cache / "folds.json")
+        again = live_folds.run(data, cache, cache / "folds.json", seeds=live_folds.SEEDS)
         kept = {f"{FOLDED}{k}": v for k, v in again.items()}
     return {**found, **kept}
 
