@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -86,7 +87,8 @@ class SpeechUpdate:
 
     ``stable`` holds the words that became stable now; they never change again. ``tentative``
     replaces every tentative word given before. No stable word that starts before
-    ``stable_until_s`` will still come; ``heard_until_s`` is how far the sound was looked at.
+    ``stable_until_s`` will still come; ``heard_until_s`` is how far the sound was looked at. A state
+    replaces that of the same cell given before, unless the cell begins before ``states_until_s``.
     """
 
     stable: tuple[Word, ...] = ()
@@ -94,6 +96,7 @@ class SpeechUpdate:
     stable_until_s: float = 0.0
     heard_until_s: float = 0.0
     states: StateChunk | None = None
+    states_until_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,8 @@ LIVE: Final = Spec(
         StreamSpec(VOICE, "voice", 100, DESCRIPTORS, "opensmile 2.6.0 eGeMAPSv02 low level, 16 kHz"),
         StreamSpec(
             STATES, "voice", 4, tuple(f"state{i}" for i in range(STATE_WIDTH)),
-            "whisper-base d01c3014881c int8 encoder, means of 0.25 s, first pass that covers a cell",
+            "whisper-base d01c3014881c int8 encoder, means of 0.25 s, first pass that heard 1.2 s "
+            "after a cell or the last of its utterance",
         ),
     ),
 )  # fmt: skip

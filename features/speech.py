@@ -7,6 +7,7 @@ Passes are scheduled by media time, never by the wall clock, so a file and a liv
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class SpeechExtractor:
         self._stable_until_s = origin_s
         self._given_until_s = origin_s
         self._states: list[StateChunk] = []
+        self._pooled = True
 
     def behind(self, seconds: float) -> None:
         """Tell how much sound waits to be fed.
@@ -131,6 +133,7 @@ class SpeechExtractor:
     def _raise_floor(self, time_s: float) -> None:
         self._words.settle_floor(time_s)
         self._stable_until_s = max(self._stable_until_s, self._words.last_end_s)
+        self._pooler.settle(time_s)
 
     def _update(self, looked: bool) -> SpeechUpdate | None:
         before, self._given_until_s = self._given_until_s, self._stable_until_s
@@ -145,6 +148,7 @@ class SpeechExtractor:
             self._stable_until_s,
             self._heard_until_s,
             states,
+            self._pooler.settled_s if self._pooled else math.inf,
         )
 
     def _forget(self) -> None:
@@ -183,13 +187,18 @@ class SpeechExtractor:
         """What an earlier pass heard of this stretch is all that will be known of it."""
         if step.commit or step.cut is not None:
             self.counters.add("stretches_unread")
-            self._words.cut(self._time_s(step.end if step.cut is None else step.cut))
+            until_s = self._time_s(step.end if step.cut is None else step.cut)
+            self._words.cut(until_s)
             self._stable_until_s = max(self._stable_until_s, self._words.last_end_s)
+            self._pooler.settle(until_s)
 
     def _pool(self, encoding: Encoding, step: Pass) -> None:
-        if encoding.states.shape[1] != STATE_WIDTH:
-            return
+        self._pooled = encoding.states.shape[1] == STATE_WIDTH
+        if not self._pooled:
+            return  # nobody reads the states of this recogniser
         start_s, end_s = self._time_s(step.start), self._time_s(step.end)
         chunk = self._pooler.add(encoding.states, start_s, end_s, self._speech)
         if chunk is not None:
             self._states.append(chunk)
+        if step.commit or step.cut is not None:
+            self._pooler.settle(end_s if step.cut is None else self._time_s(step.cut))

@@ -11,18 +11,26 @@ from features.utterance import SpeechTrack
 
 CELLS_PER_S = 4
 STATE_S = 0.02  # one encoder state every 20 ms
+CONTEXT_S = 1.2  # what the encoder must have heard after a cell for the last time
 _SLACK = 1e-6  # media times are sums of floats; a cell that ends where the sound ends is complete
 
 
 class StatePooler:
-    """Gives each cell once: in the first pass that covers it completely, if it holds speech.
+    """Gives a cell in every pass that covers it, if it holds speech, until it is settled.
 
-    Speech must fill at least half of a cell. Values are raw encoder outputs (after its last layer
-    norm); normalising is the network's business.
+    The encoder looks both ways, so that a state with nothing behind it but padding says less of a voice
+    than the same one a second later. A cell is settled once a pass heard ``CONTEXT_S`` after it, or
+    nothing of its utterance is still to come. Speech must fill at least half of a cell. Values are raw
+    encoder outputs (after its last layer norm); normalising is the network's business.
     """
 
     def __init__(self) -> None:
         self._next = 0
+
+    @property
+    def settled_s(self) -> float:
+        """Cells that begin before this time do not change any more."""
+        return self._next / CELLS_PER_S
 
     def add(
         self, states: np.ndarray, start_s: float, end_s: float, speech: SpeechTrack
@@ -34,12 +42,16 @@ class StatePooler:
         """
         first = max(self._next, math.ceil(start_s * CELLS_PER_S - _SLACK))
         last = math.floor(end_s * CELLS_PER_S + _SLACK)
-        self._next = max(self._next, last)
+        self.settle(end_s - CONTEXT_S)
         cells = [k for k in range(first, last) if _has_speech(k, speech)]
         if not cells:
             return None
         values = np.stack([_mean(states, k, start_s) for k in cells])
         return StateChunk(tuple(cells), values.astype(np.float16))
+
+    def settle(self, time_s: float) -> None:
+        """Give none of the cells that end before ``time_s`` again."""
+        self._next = max(self._next, math.floor(time_s * CELLS_PER_S + _SLACK))
 
 
 def _has_speech(cell: int, speech: SpeechTrack) -> bool:
@@ -60,8 +72,12 @@ def _first_state(offset_s: float) -> int:
 
 
 def merge(chunks: list[StateChunk]) -> StateChunk | None:
-    """Several chunks as one, in their order."""
+    """Several chunks as one; of a cell that several hold, the last one's."""
     if not chunks:
         return None
-    cells = tuple(cell for chunk in chunks for cell in chunk.cells)
-    return StateChunk(cells, np.concatenate([chunk.values for chunk in chunks]))
+    newest = {
+        cell: values
+        for chunk in chunks
+        for cell, values in zip(chunk.cells, chunk.values, strict=True)
+    }
+    return StateChunk(tuple(newest), np.stack(list(newest.values())))

@@ -188,7 +188,7 @@ class SpeechTrack:
         self._cells: dict[int, np.ndarray] = {}
 
     def add(self, words: tuple[Word, ...], until_s: float, states: StateChunk | None) -> None:
-        """Take what became stable."""
+        """Take words that became stable and the newest states; nothing changes before ``until_s``."""
         self.words.extend(words)
         self.until_s = max(self.until_s, until_s)
         if states is not None:

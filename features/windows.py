@@ -112,8 +112,11 @@ class Windower:
             if self.config.voice:
                 self._voice.add(sample)
         elif isinstance(sample, SpeechUpdate):
-            states = sample.states if self.config.voice else None  # text only: words, no voice
-            self._speech.add(sample.stable, sample.stable_until_s, states)
+            if self.config.voice:
+                until_s = min(sample.stable_until_s, sample.states_until_s)
+                self._speech.add(sample.stable, until_s, sample.states)
+            else:  # text only: words, no voice
+                self._speech.add(sample.stable, sample.stable_until_s, None)
         elif sample.modality == "picture":  # lost sound goes on as silence, so its streams do too
             self._no_picture = isinstance(sample, Lost)
 

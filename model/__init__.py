@@ -10,10 +10,11 @@ which imports from those above it alone:
 - ``networks``  every network, its parts and its losses
 - ``text``      encoders of text
 - the live product, which stands in this folder itself
-- ``live``      how the shipped checkpoint is trained and judged
 - ``research``  training and judging networks on data sets
+- ``live``      how the shipped checkpoint is trained and judged
 - ``results``   the experiments and the page of their results
 
-``research`` and ``results`` do not know the live product, nor ``live`` them.
+``research`` and ``results`` do not know the live product; of them ``live`` knows the checkpoints that
+``research`` keeps, from whose text encoders it learns.
 May import: ``features``.
 """

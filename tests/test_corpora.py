@@ -147,6 +147,22 @@ def test_meld_maps_three_classes(tmp_path: Path) -> None:
     ]
 
 
+def test_valence_of_one_to_five_lies_around_zero(tmp_path: Path) -> None:
+    write_csv(
+        tmp_path / corpora_text.BANK_FILE,
+        ["id", "split", "V", "A", "D", "text"],
+        [
+            ["a", "train", 3.0, 3.0, 3.2, "Remember what she said?"],
+            ["b", "dev", 4.2, 3.0, 3.0, "Such a joy."],
+            ["c", "test", 1.0, 3.0, 3.0, ".."],
+        ],
+    )
+    first, second = corpora_text.emobank(tmp_path)
+    assert first == TextSample("emobank", TRAIN, "remember what she said", 0.0)
+    assert (second.split, second.label) == (VALID, pytest.approx(1.8))
+    assert corpora_text.side(second) == -1
+
+
 def test_a_missing_file_or_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"sst_sentences\.csv\.gz: no such file"):
         corpora_text.sst(tmp_path)
@@ -248,10 +264,10 @@ def _live_voice(whisper: Path, sound: np.ndarray) -> set[tuple[int, bytes]]:
     speech.close()
     chunks = [update.states for update in updates if update is not None and update.states]
     found = {
-        (c, v.tobytes()) for chunk in chunks for c, v in zip(chunk.cells, chunk.values, strict=True)
+        c: v.tobytes() for chunk in chunks for c, v in zip(chunk.cells, chunk.values, strict=True)
     }
     assert len(found) >= 5
-    return found
+    return set(found.items())
 
 
 def _keys(cache: Path, clip: corpora_voice.VoiceClip) -> set[tuple[int, bytes]]:

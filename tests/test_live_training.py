@@ -118,6 +118,8 @@ def _write_texts(data: Path) -> None:
          [[f"hey {text}", "Joyful" if s > 0 else "Sad", "train"] for text, s, _ in both])  # fmt: skip
     _csv(data / corpora_text.REDDIT_FILE, ["text", "sentiment_group", "split"],
          [[f"so {text}", "positive" if s > 0 else "negative", "train"] for text, s, _ in both])  # fmt: skip
+    _csv(data / corpora_text.BANK_FILE, ["split", "V", "text"],
+         [[dev[split], 3 + s, f"they say {text}"] for text, s, split in both])  # fmt: skip
 
 
 def _write_voices(data: Path, cache: Path, rng: np.random.Generator) -> None:

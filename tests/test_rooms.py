@@ -24,10 +24,11 @@ MAY: Final[dict[str, set[str]]] = {
     "model.data": {"features", "model.corpora", *ANY},
     "model.networks": {"features", "model.data.splits"},
     "model.text": {"features"},
-    "model.live": {
-        "features", "model.corpora", "model.networks", "model.text", *LIVE_PRODUCT, *ANY,
-    },
     "model.research": {"features", "model.data", "model.networks", "model.text", *ANY},
+    "model.live": {
+        "features", "model.corpora", "model.networks", "model.text", "model.research",
+        *LIVE_PRODUCT, *ANY,
+    },
     "model.results": {
         "features", "model.data", "model.networks", "model.text", "model.research", *ANY,
     },

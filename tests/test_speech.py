@@ -62,12 +62,16 @@ def bare(words: list[Word]) -> list[str]:
 
 
 def states(updates: list[SpeechUpdate]) -> dict[int, np.ndarray]:
+    """The last value of each cell; none that begins before what was settled comes again."""
     found: dict[int, np.ndarray] = {}
+    settled_s = 0.0
     for update in updates:
         if update.states is not None:
             for cell, value in zip(update.states.cells, update.states.values, strict=True):
-                assert cell not in found, "a cell is given out once"
+                assert cell / 4 >= settled_s, "a settled cell never changes"
                 found[cell] = value
+        assert update.states_until_s >= settled_s
+        settled_s = update.states_until_s
     return found
 
 

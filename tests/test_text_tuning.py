@@ -34,7 +34,16 @@ GOOD = ("great", "wonderful", "lovely", "brilliant", "excellent", "superb")
 BAD = ("awful", "terrible", "boring", "dreadful", "horrible", "stupid")
 THINGS = ("film", "story", "actor", "music", "ending", "scene", "day", "meal", "book", "trip")
 SMALL = Protocol(
-    layers=1, phrases=40, ratings=40, batch=8, epochs=1, mosi_epochs=2, rate=3e-4, comments=20
+    layers=1,
+    phrases=40,
+    ratings=40,
+    batch=8,
+    epochs=1,
+    mosi_epochs=2,
+    rate=3e-4,
+    comments=20,
+    sentences=10,
+    cuts=1,
 )
 
 
@@ -99,6 +108,11 @@ def data(tmp_path: Path) -> Path:
         folder / corpora_text.REDDIT_FILE,
         ["text", "sentiment_group", "split"],
         [[f"so {text}", "positive" if sign > 0 else "negative", "train"] for text, sign in rows],
+    )
+    _write(
+        folder / corpora_text.BANK_FILE,
+        ["split", "V", "text"],
+        [["train", 3 + sign, f"she wrote that {text}"] for text, sign in rows[:20]],
     )
     return folder
 

@@ -56,10 +56,9 @@ def media(duration_s: float, seed: int = 0) -> list[tuple[float, Sample]]:
         items.append((k * 0.032 + 0.04, ActivityChunk(0.0, k, speaks)))
     for k in range(1, int(duration_s) + 1):
         word = Word(f"word{k}", k - 0.7, k - 0.4)
-        cell = StateChunk((4 * k - 3,), random.random((1, WIDTH["states"])).astype(np.float16))
-        update = SpeechUpdate(
-            stable=(word,), stable_until_s=float(k), heard_until_s=float(k), states=cell
-        )
+        values = random.random((2, WIDTH["states"])).astype(np.float16)
+        cells = StateChunk((4 * k - 7, 4 * k - 3), values)  # the first anew, and then it is settled
+        update = SpeechUpdate((word,), (), float(k), float(k), cells, k - 1.0)
         items.append((k + 1.3, update))
     return sorted(items, key=lambda item: item[0])
 

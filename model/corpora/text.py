@@ -30,12 +30,15 @@ VADER_FILE: Final = "vader_ratings/vader_icwsm2014_ratings.csv.gz"
 MELD_FILE: Final = "meld/meld_text.csv.gz"
 EMORY_FILE: Final = "emorynlp/emorynlp_text.csv.gz"
 REDDIT_FILE: Final = "goemotions/goemotions.csv.gz"
+BANK_FILE: Final = "emobank/emobank.csv.gz"
 TEXT_FILES: Final = (
-    MOSI_FILE, SST_FILE, PHRASES_FILE, VADER_FILE, MELD_FILE, EMORY_FILE, REDDIT_FILE,
+    MOSI_FILE, SST_FILE, PHRASES_FILE, VADER_FILE, MELD_FILE, EMORY_FILE, REDDIT_FILE, BANK_FILE,
 )  # fmt: skip
 
 SST_STEP: Final = 1.2
 VADER_SCALE: Final = 0.75
+BANK_SCALE: Final = 1.5
+BANK_NEUTRAL: Final = 3.0
 MELD_LABELS: Final = {"negative": -1.5, "neutral": 0.0, "positive": 1.5}
 EMORY_LABELS: Final = {
     "Joyful": 1.8, "Peaceful": 0.9, "Powerful": 0.9, "Neutral": 0.0,
@@ -166,6 +169,22 @@ def goemotions(data: Path) -> list[TextSample]:
         for row in rows(data / REDDIT_FILE, ("text", "sentiment_group", "split"))
         if row["sentiment_group"] in MELD_LABELS
     )
+    return [sample for sample in samples if sample.text]
+
+
+def emobank(data: Path) -> list[TextSample]:
+    """EmoBank, written sentences; valence of 1 to 5, less 3, times 1.5. Most are nearly neutral.
+
+    Buechel and Hahn 2017; the weighted mean of what readers and writers would feel.
+    """
+    names = {"train": TRAIN, "dev": VALID, "test": TEST}
+    samples = (
+        TextSample(
+            "emobank", names[row["split"]], plain(row["text"]),
+            BANK_SCALE * (float(row["V"]) - BANK_NEUTRAL),
+        )
+        for row in rows(data / BANK_FILE, ("split", "V", "text"))
+    )  # fmt: skip
     return [sample for sample in samples if sample.text]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from model.corpora.text import TRAIN, VALID
 from model.live.banks import Banks, VoiceBank
-from model.live.judging import residuals
+from model.live.judging import as_heard, residuals
 from model.networks.rtil import RTIL
 
 FOLDS: Final = 4
@@ -62,7 +62,8 @@ def crossed(
     found: dict[str, list[np.ndarray]] = {name: [] for name in VOICED}
     for number, actors in enumerate(groups(banks)):
         network = fit(without(banks, actors), number)
-        for name, off in residuals(network, judging(banks, held, actors), VALID, seed).items():
+        own = as_heard(judging(banks, held, actors))
+        for name, off in residuals(network, own, VALID, seed).items():
             if name in found:
                 found[name].append(off)
     return {name: np.concatenate(parts) for name, parts in found.items() if parts}

@@ -1,11 +1,12 @@
 """Tune the upper layers of the text encoder to hear sentiment in spoken words.
 
-    python -m model.live.text_tuning --data CORPORA --out FOLDER
+    python -m model.live.text_tuning --data CORPORA --out FOLDER [--teacher RUN ...]
 
-Stage 1 learns from written and acted text (SST sentences and phrases, VADER ratings, MELD, EmoryNLP,
-GoEmotions), stage 2 from CMU-MOSI mixed with as much of the same, several times; the mean of the
-runs' weights is kept, whatever validation says of each. The test part is looked at once, at the end.
-A killed run goes on where it last saved.
+Stage 1 learns from written and acted text (SST sentences and phrases, VADER ratings, EmoBank, MELD,
+EmoryNLP, GoEmotions), stage 2 from CMU-MOSI mixed with as much of the same, several times; the mean of
+the runs' weights is kept, whatever validation says of each. Teachers are larger encoders that research
+tuned (:mod:`model.live.teaching`); what they say of a text is learned beside its label. The test part
+is looked at once, at the end. A killed run goes on where it last saved.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -26,6 +28,7 @@ from torch import Tensor
 
 from features.errors import CorpusError
 from model.corpora import text as corpora
+from model.live import teaching
 from model.live.tuning import tune
 from model.live.tuning_judging import judge_all
 from model.live.tuning_plan import Protocol, plan, read_texts
@@ -53,10 +56,12 @@ def run(
     protocol: Protocol,
     progress: Progress,
     start: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> Path:
     """Everything from corpora to ``text.safetensors``, ``text_head.safetensors``, ``text.json``.
 
-    ``start`` is such a folder, whose layers and head are tuned further.
+    ``start`` is such a folder, whose layers and head are tuned further; ``teachers`` are folders of
+    checkpoints, what they say is kept in ``out``.
     """
     started = time.monotonic()
     before, began = ({}, {}) if start is None else _tuned(start)
@@ -65,6 +70,13 @@ def run(
         protocol = msgspec.structs.replace(protocol, start=digest)
     out.mkdir(parents=True, exist_ok=True)
     texts = read_texts(data, protocol)
+    if teachers:
+        protocol = msgspec.structs.replace(protocol, teachers=teaching.digest(teachers))
+        bar = progress.add_task("teachers", total=len(texts.said) * len(teachers))
+        scores = teaching.taught(
+            texts.said, teachers, out / "taught", lambda count: progress.advance(bar, count)
+        )
+        texts = msgspec.structs.replace(texts, taught=scores)
     encoder = TextEncoder.load(folder, before)
     encoder.tunable(protocol.layers)
     bar = progress.add_task("lower layers", total=len(texts.samples))
@@ -127,6 +139,12 @@ def main(
     ] = Protocol().mosi_epochs,
     mixed: Annotated[float, typer.Option(help="Other texts to each of MOSI.")] = Protocol().mixed,
     start: Annotated[Path | None, typer.Option(help="A finished run to go on from.")] = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="Checkpoint of words alone to learn from; several.")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(help="Of what teachers say in the score of rated texts.")
+    ] = Protocol().taught,
     threads: Annotated[int, typer.Option(help="Threads of the arithmetic.")] = 2,
 ) -> None:
     """Tune the text encoder's upper layers on sentiment corpora."""
@@ -138,10 +156,13 @@ def main(
     )
     protocol = Protocol(
         layers=layers, seed=seed, limit=limit, rate=rate, epochs=epochs,
-        mosi_epochs=mosi_epochs, mixed=mixed,
+        mosi_epochs=mosi_epochs, mixed=mixed, taught=share,
     )  # fmt: skip
+    torch.set_num_threads(threads)
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
-        report = run(data, out, encoder or _encoder_folder(), protocol, progress, start)
+        report = run(
+            data, out, encoder or _encoder_folder(), protocol, progress, start, teacher or ()
+        )
     logger.info("%s", report.read_text(encoding="utf-8"))
 
 

@@ -1,7 +1,8 @@
 """The tuning of the text encoder's upper layers, step by step: heads, losses, updates.
 
-Linear heads on the masked mean of the token states: Smooth L1 on the scale of -3 to +3, and cross
-entropy of negative, neutral and positive for what is labelled by class.
+Linear heads on the masked mean of the token states: Smooth L1 on the scale of -3 to +3, of what people
+said and of what larger encoders say, and cross entropy of negative, neutral and positive for what is
+labelled by class.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ def tune(
     if protocol.epochs == 0 and first == 0:
         state.end(0)  # the first stage lies behind the weights that came
     advance(first)
-    truth, steps = (texts.labels, texts.sides), plan(texts, lower.length, protocol)
+    truth, steps = (
+        (texts.targets(protocol.taught), texts.sides),
+        plan(texts, lower.length, protocol),
+    )
     saved = time.monotonic()
     for done, step in enumerate(steps[first:], start=first + 1):
         _update(step, encoder, head, optimiser, lower, truth, protocol)

@@ -32,13 +32,19 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
         batch: texts a step.
         epochs: passes over the texts of stage 1; 0 where ``start`` has been through it.
         comments: how many texts of GoEmotions are drawn.
+        sentences: how many of EmoBank.
+        cuts: how many cuts are made of each text of MOSI that is long enough.
+        teachers: SHA-256 of the teachers' weights; empty for none.
+        taught: share of what the teachers say in the score that is learned, where people rated; where
+            they gave a class, all of it is the teachers'.
         start: SHA-256 of tuned layers to begin with instead of the encoder's own.
         mosi_epochs: passes over MOSI in a run of stage 2.
         mixed: texts of stage 1 in each of them, as a multiple of MOSI's.
         mosi_runs: runs of stage 2, each from the end of stage 1; the mean of their weights is the result.
         misheard: share of the texts in which words are heard wrongly, and how many of their words.
         sides: weight of the cross entropy of negative, neutral and positive, of texts with a class.
-        chats: weight of the score's error of such texts: their class is no number.
+        chats: weight of the score's error of such texts: their class is no number, and they are far
+            from what the teachers learned.
         rate: peak learning rate of the layers in stage 1; half of it in stage 2.
         head_rate: that of the linear head.
         decay: weight decay.
@@ -46,14 +52,18 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
         save_every_s: seconds between saved states.
     """
 
-    layers: int = 6
+    layers: int = 12
     seed: int = 0
-    phrases: int = 10_000
+    phrases: int = 25_000
     ratings: int = 12_000
     comments: int = 6_000
+    sentences: int = 6_000
+    cuts: int = 3
+    teachers: str = ""
+    taught: float = 0.5
     limit: int = 0
     precision: str = "bfloat16"
-    batch: int = 32
+    batch: int = 64
     epochs: int = 1
     start: str = ""
     mosi_epochs: int = 3
@@ -80,12 +90,18 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Texts(msgspec.Struct, frozen=True):
-    """The samples of a run, and which of them serve what (indices into ``samples``)."""
+    """The samples of a run, and which of them serve what (indices into ``samples``).
+
+    ``said`` are the same texts before words in them were heard wrongly, ``taught (n,)`` what teachers
+    say of these.
+    """
 
     samples: list[TextSample]
+    said: list[str]
     general: list[int]
     mosi: list[int]
     valid: list[int]
+    taught: np.ndarray | None = None
 
     @property
     def labels(self) -> Tensor:
@@ -96,6 +112,14 @@ class Texts(msgspec.Struct, frozen=True):
     def sides(self) -> Tensor:
         """``(n,) int64``: 0, 1, 2 for negative, neutral, positive; -1 where only a number is known."""
         return torch.tensor([corpora.side(sample) for sample in self.samples])
+
+    def targets(self, share: float) -> Tensor:
+        """``(n,) float32``: the scores to learn, ``share`` of them the teachers' where people rated,
+        all of them where they gave a class; the labels where there are no teachers."""
+        if self.taught is None:
+            return self.labels
+        weight = torch.where(self.sides >= 0, 1.0, share)
+        return torch.lerp(self.labels, torch.from_numpy(self.taught), weight)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -119,6 +143,7 @@ def read_texts(data: Path, protocol: Protocol) -> Texts:
         (part(corpora.vader(data), TRAIN), protocol.ratings),
         (part(corpora.meld(data), TRAIN), 0),
         (part(corpora.emorynlp(data), TRAIN), 0),
+        (part(corpora.emobank(data), TRAIN), protocol.sentences),
         (part(corpora.goemotions(data), TRAIN), protocol.comments),
     ):
         most = min(count or len(samples) for count in (wanted, protocol.limit, len(samples)))
@@ -126,12 +151,20 @@ def read_texts(data: Path, protocol: Protocol) -> Texts:
     general = corpora.without_apostrophes(general, 0.3, seed)
     everything = corpora.mosi(data)
     own = part(everything, TRAIN)
-    own += corpora.window_cuts(own, protocol.cut_words, seed)
-    general, own = (_partly_misheard(texts, protocol) for texts in (general, own))
+    own += [
+        sample
+        for number in range(protocol.cuts)
+        for sample in corpora.window_cuts(
+            part(everything, TRAIN), protocol.cut_words, seed + number
+        )
+    ]
     valid = part(everything, VALID)
+    said = [sample.text for sample in general + own + valid]
+    general, own = (_partly_misheard(texts, protocol) for texts in (general, own))
     ends = np.cumsum([len(general), len(own), len(valid)]).tolist()
     return Texts(
         general + own + valid,
+        said,
         list(range(ends[0])),
         list(range(ends[0], ends[1])),
         list(range(ends[1], ends[2])),
