@@ -21,7 +21,8 @@ def test_no_number_moves_by_more_than_half_a_step(
     found = packed({"w": moved, "b": base["b"] + 1}, base)
     assert found["w"].dtype == torch.int8
     again = unpacked(found, base)
-    half = (moved - base["w"]).abs().amax(1, keepdim=True) / MOST / 2
+    assert found["w" + STEP].dtype == torch.float16
+    half = (1 + 2**-9) * (moved - base["w"]).abs().amax(1, keepdim=True) / MOST / 2
     rounding = 1e-6 * (1 + moved.abs() + base["w"].abs())
     assert bool(((again["w"] - moved).abs() <= half + rounding).all())
     assert torch.equal(again["b"], base["b"] + 1)

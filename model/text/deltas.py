@@ -20,7 +20,7 @@ MOST: Final = 127
 
 
 def packed(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices as ``int8`` differences from ``base`` and a ``float32`` step a row; vectors as they are.
+    """Matrices as ``int8`` differences from ``base`` and a ``float16`` step a row; vectors as they are.
 
     ``base`` has the tensors before tuning under the same names.
     """
@@ -31,9 +31,11 @@ def packed(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str,
             continue
         change = value.float() - base[name].float()
         step = change.abs().amax(1, keepdim=True) / MOST
+        # rounded up, so that no count goes beyond MOST
+        step = torch.where(step > 0, (1 + 2**-10) * step + 2**-24, 0.0).half().float()
         counts = torch.where(step > 0, change / step, 0.0).round()
         found[name] = counts.to(torch.int8).contiguous()
-        found[name + STEP] = step.squeeze(1).contiguous()
+        found[name + STEP] = step.squeeze(1).half().contiguous()
     return found
 
 
