@@ -30,10 +30,9 @@ def packed(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str,
             found[name] = value
             continue
         change = value.float() - base[name].float()
-        step = change.abs().amax(1, keepdim=True) / MOST
-        # rounded up, so that no count goes beyond MOST
-        step = torch.where(step > 0, (1 + 2**-10) * step + 2**-24, 0.0).half().float()
-        counts = torch.where(step > 0, change / step, 0.0).round()
+        # to the nearest, so that what was packed before is, but for tiny changes, packed the same again
+        step = (change.abs().amax(1, keepdim=True) / MOST).half().float()
+        counts = torch.where(step > 0, change / step, 0.0).round().clamp(-MOST, MOST)
         found[name] = counts.to(torch.int8).contiguous()
         found[name + STEP] = step.squeeze(1).half().contiguous()
     return found
