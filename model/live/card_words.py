@@ -88,8 +88,8 @@ during the voice experiments and FER2013's during those on the face (nothing was
 neutral videos were seen before the shares of resting faces were chosen. The voice's intervals rest on
 sixteen actors: on the validating two, and on the fourteen of training, each judged by a network that was
 trained without a quarter of them (`model.live.crossed`). People differ: on average over people they hold what they
-say, of the four actors of the test less. Wider ones, which promise as much for every new person (arXiv 2306.06342), held
-85 % in a simulation of sixteen people where these held 81 %, and were not taken. The words' rest on validation texts, half
+say, of the four actors of the test less. Wider ones, which promise as much for every new person (arXiv 2306.06342),
+would hold more than they say on average, and were not taken. The words' rest on validation texts, half
 of them with one word in ten heard wrongly, as live, which was decided after the coverage of clean texts on test (77.0 %)
 had been seen; since then so do those of words with a voice. FER2013's
 public test was looked at once with the network that sees pictures.
