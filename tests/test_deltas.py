@@ -12,7 +12,7 @@ from model.text.deltas import MOST, STEP, packed, unpacked
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(1e-6, 1e2), st.integers(1, 9), st.integers(1, 9))
-def test_no_number_moves_by_much_more_than_half_a_step(
+def test_no_number_moves_by_more_than_half_a_step(
     seed: int, change: float, rows: int, columns: int
 ) -> None:
     chance = torch.Generator().manual_seed(seed)
@@ -21,21 +21,10 @@ def test_no_number_moves_by_much_more_than_half_a_step(
     found = packed({"w": moved, "b": base["b"] + 1}, base)
     assert found["w"].dtype == torch.int8
     again = unpacked(found, base)
-    assert found["w" + STEP].dtype == torch.float16
-    step = (moved - base["w"]).abs().amax(1, keepdim=True) / MOST
-    half = step / 2 + MOST * (2**-11 * step + 2**-25)  # and what float16 takes from a step
+    half = (moved - base["w"]).abs().amax(1, keepdim=True) / MOST / 2
     rounding = 1e-6 * (1 + moved.abs() + base["w"].abs())
     assert bool(((again["w"] - moved).abs() <= half + rounding).all())
     assert torch.equal(again["b"], base["b"] + 1)
-
-
-@given(st.integers(0, 2**32 - 1), st.floats(2e-2, 1e-1))
-def test_what_was_packed_before_is_packed_the_same_again(seed: int, change: float) -> None:
-    chance = torch.Generator().manual_seed(seed)
-    base = {"w": 0.1 * torch.randn(5, 8, generator=chance)}
-    first = packed({"w": base["w"] + change * torch.randn(5, 8, generator=chance)}, base)
-    second = packed(unpacked(first, base), base)
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_what_was_not_tuned_stays_the_same_number() -> None:

@@ -20,21 +20,20 @@ MOST: Final = 127
 
 
 def packed(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices as ``int8`` differences from ``base`` and a ``float16`` step a row; vectors as they are.
+    """Matrices as ``int8`` differences from ``base`` and a ``float32`` step a row; vectors as ``float16``.
 
     ``base`` has the tensors before tuning under the same names.
     """
     found: dict[str, Tensor] = {}
     for name, value in tuned.items():
         if value.dim() != 2:
-            found[name] = value
+            found[name] = value.half()
             continue
         change = value.float() - base[name].float()
-        # to the nearest, so that what was packed before is, but for tiny changes, packed the same again
-        step = (change.abs().amax(1, keepdim=True) / MOST).half().float()
-        counts = torch.where(step > 0, change / step, 0.0).round().clamp(-MOST, MOST)
+        step = change.abs().amax(1, keepdim=True) / MOST
+        counts = torch.where(step > 0, change / step, 0.0).round()
         found[name] = counts.to(torch.int8).contiguous()
-        found[name + STEP] = step.squeeze(1).half().contiguous()
+        found[name + STEP] = step.squeeze(1).contiguous()
     return found
 
 
