@@ -8,7 +8,7 @@ BEGINNING: Final = """# Model card: the live checkpoint
 
 One network (RTIL, arXiv 2409.00143, as `model/networks/rtil.py` builds it, with a reading of each modality by
 itself) that scores windows of 4 s from what is there of words, voice and face: -3 very negative, 0
-neutral, +3 very positive. `model.safetensors` holds the network as float16 and what tuning changed of the upper
+neutral, +3 very positive. `model.safetensors` holds the network as float16 and what tuning changed of the
 layers of the text encoder as a byte a weight, `features/appearance.onnx` the network that sees expressions in pictures,
 `checkpoint.json` sizes, priors, intervals, hashes of the data, settings and every
 number below. This card is written from them by `python -m model.live.report --data CORPORA`.

@@ -1,9 +1,9 @@
 """The text encoder: gte-small (BERT, 12 layers of 384) with upper layers that can be tuned.
 
 Architecture: Devlin et al. 2019 (BERT), post-norm, exact GELU, learned absolute positions. Weights:
-Li et al. 2023 (GTE, ``thenlper/gte-small``), read out of the ONNX export. Only the upper layers are
-ever tuned, so that a checkpoint holds a few megabytes and training may keep the lower layers'
-activations.
+Li et al. 2023 (GTE, ``thenlper/gte-small``), read out of the ONNX export. Layers are tuned
+from the top down, as many as are asked for, the embeddings never: so a checkpoint holds these layers
+alone, and training may keep the activations below them.
 """
 
 from __future__ import annotations
