@@ -1,7 +1,7 @@
 """Windows of things without time: a still picture, a line of text.
 
 They go through the live windower: a picture is a face that holds still for one window, a line is
-words spoken evenly over one. The other modalities are masked.
+words spoken evenly over one, with the punctuation that speech does not have. The other modalities are masked.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from features.rest import Rest
 from features.samples import FaceQuality, FaceSample, SpeechUpdate, Word
 from features.spec import LIVE
 from features.statistics import Moments
+from features.text import written
 from features.windows import Windower, WindowerConfig
 
 STILL_HZ = 1.0  # how often a picture is shown to the windower, which joins faces up to 1.1 s apart
@@ -71,13 +72,14 @@ class StillReader:
 
 
 def text_window(line: str, whose: Whose, seq: int = 0) -> Window:
-    """The one window of a line of text; without a word in it nothing is present."""
+    """The one window of a line of text, read as it was written; without a word nothing is present."""
     words = line.split()
     step_s = LIVE.length_s / max(1, len(words))
     spoken = tuple(Word(word, k * step_s, (k + 1) * step_s) for k, word in enumerate(words))
     windower = whose.windower(face=False, words=True)
     windower.add(SpeechUpdate(spoken, (), LIVE.length_s, LIVE.length_s))
-    return _alone(windower.finish(LIVE.length_s)[-1], seq)
+    window = _alone(windower.finish(LIVE.length_s)[-1], seq)
+    return replace(window, text=written(line))
 
 
 def _alone(window: Window, seq: int = 0) -> Window:

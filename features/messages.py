@@ -76,7 +76,7 @@ class Window(Message, frozen=True, kw_only=True, tag="window"):
     A higher ``revision`` of the same ``seq`` replaces the lower; ``final`` says that none follows.
     ``due_ns`` is the monotonic time at which the session's media clock read ``end_s`` (0 where media
     time is not bound to the clock on the wall). ``text`` is what is read of the words: those of the
-    window, ``words``, and before them what was said in the same breath.
+    window, ``words``, and before them what was said in the same breath; of a line of text, the line.
     """
 
     source: str

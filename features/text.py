@@ -1,4 +1,4 @@
-"""The one form in which words reach a text encoder, in training as live."""
+"""The two forms in which words reach a text encoder, in training as live: as heard and as written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 
 _KEPT = re.compile(r"[^\w' ]+")
 _SPACES = re.compile(r"\s+")
+_STRAIGHT = str.maketrans({
+    "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2026": "...", "_": " ",
+})  # fmt: skip
 
 
 def plain(text: str) -> str:
@@ -15,3 +18,12 @@ def plain(text: str) -> str:
     """
     straight = text.replace("\u2019", "'").replace("_", " ")
     return _SPACES.sub(" ", _KEPT.sub(" ", straight.lower())).strip()
+
+
+def written(text: str) -> str:
+    """As people write: lower-case, with the punctuation that they set, spaces and quotes made alike.
+
+    An exclamation mark or an emoticon says much of how a line of a chat is meant. What :func:`plain`
+    gives stays as it is.
+    """
+    return _SPACES.sub(" ", text.translate(_STRAIGHT).lower()).strip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -121,6 +122,7 @@ def test_ratings_never_leak_what_the_treebank_holds_out(tmp_path: Path) -> None:
     assert by_text["a dull lifeless mess"].label == pytest.approx(-2.4)
     assert by_text["the film runs for two hours"].split == TEST
     assert by_text["text number 7 by"].label == pytest.approx(1.5)
+    assert by_text["a dull lifeless mess"].written == "a dull, lifeless mess."
     assert len(samples) == len(own) + 2
     held_out = sum(sample.split == VALID for sample in samples)
     assert 5 <= held_out <= 40
@@ -142,8 +144,14 @@ def test_meld_maps_three_classes(tmp_path: Path) -> None:
         ],
     )
     assert corpora_text.meld(tmp_path) == [
-        TextSample("meld", TRAIN, "you must've had your hands full", 0.0),
-        TextSample("meld", VALID, "oh god", -1.5),
+        TextSample(
+            "meld",
+            TRAIN,
+            "you must've had your hands full",
+            0.0,
+            "you must've had your hands full.",
+        ),
+        TextSample("meld", VALID, "oh god", -1.5, "oh god!"),
     ]
 
 
@@ -158,7 +166,8 @@ def test_valence_of_one_to_five_lies_around_zero(tmp_path: Path) -> None:
         ],
     )
     first, second = corpora_text.emobank(tmp_path)
-    assert first == TextSample("emobank", TRAIN, "remember what she said", 0.0)
+    assert first.text == "remember what she said" and first.label == 0.0
+    assert first.written == "remember what she said?"
     assert (second.split, second.label) == (VALID, pytest.approx(1.8))
     assert corpora_text.side(second) == -1
 
@@ -188,6 +197,16 @@ def test_window_cuts_are_pieces_of_long_texts_and_the_same_for_a_seed() -> None:
         assert whole.text.endswith(cut.text) and whole.text.split()[0] == samples[0].text.split()[0]
 
 
+def test_some_texts_are_as_they_were_written() -> None:
+    known = TextSample("x", TRAIN, "oh great", 1.0, "oh, great :)")
+    spoken = TextSample("mosi", TRAIN, "oh great", 1.0)
+    texts = [s.text for s in corpora_text.as_written([known] * 200, 0.5, seed=0)]
+    assert set(texts) == {"oh great", "oh, great :)"}
+    assert 70 <= texts.count("oh great") <= 130
+    assert corpora_text.as_written([spoken], 1.0, seed=0) == [spoken]
+    assert corpora_text.as_written([known], 0.0, seed=0) == [known]
+
+
 def test_some_apostrophes_are_dropped() -> None:
     samples = [TextSample("x", TRAIN, "it's fine", 1.0)] * 200
     texts = [s.text for s in corpora_text.without_apostrophes(samples, 0.3, seed=0)]
@@ -214,6 +233,23 @@ def test_ravdess_maps_emotion_and_intensity_and_keeps_speakers_apart(tmp_path: P
     assert [clip.label for clip in clips] == pytest.approx([-2.88, 1.6, 0.0])
     assert [clip.split for clip in clips] == [TRAIN, TEST, VALID]
     assert len(corpora_voice.read_sound(clips[0].path)) == 9_000
+
+
+def test_copies_are_other_voices_that_say_the_same(tmp_path: Path) -> None:
+    tone = 0.3 * np.sin(2 * np.pi * 200.0 * np.arange(32_000) / 16_000).astype(np.float32)
+    write_ravdess(tmp_path, tone)
+    clips = corpora_voice.ravdess(tmp_path)
+    faster = corpora_voice.copies(clips)[0]
+    assert (faster.id, faster.speaker) == (clips[0].id + "~", clips[0].speaker + "~")
+    assert corpora_voice.actor_of(faster.speaker) == clips[0].speaker
+    assert (faster.emotion, faster.label, faster.split) == ("angry", clips[0].label, TRAIN)
+    woman = replace(clips[0], speaker="2")
+    assert (faster.speed, corpora_voice.copies([woman])[0].speed) == (1.1, 0.9)
+    sound = corpora_voice.read_sound(faster.path, faster.speed)
+    assert len(sound) == pytest.approx(32_000 / 1.1, abs=20)
+    spectrum = np.abs(np.fft.rfft(sound[:16_000] * np.hanning(16_000)))
+    assert spectrum.argmax() == pytest.approx(220, abs=1)
+    assert np.abs(sound).max() == pytest.approx(0.3, abs=0.01)
 
 
 def test_emodb_only_tests(tmp_path: Path) -> None:

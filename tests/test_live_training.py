@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from features.activity import SpeechActivity
 from features.assets import Assets
+from features.errors import CorpusError
 from features.messages import StreamData, Window
 from features.samples import ActivityChunk, VoiceChunk
 from features.spec import BLENDSHAPES, EXPRESSIONS, FACE, LIVE, PITCH_COLUMN, STATES, VOICE
@@ -36,8 +37,8 @@ from model.corpora.text import TEST, TRAIN, VALID
 from model.live import faces as live_faces
 from model.live import folds as live_folds
 from model.live.banks import NEUTRAL_SPOKEN, NONE, Banks, Drawing, share_weights, side_weights
-from model.live.crossed import crossed
-from model.live.data import DataPlan, held_voices, load_banks, load_encoder
+from model.live.crossed import crossed, pooled
+from model.live.data import DataPlan, built_copies, held_voices, load_banks, load_encoder
 from model.live.evaluation import evaluate, voices_of
 from model.live.faces import HIDDEN, SPEAKING, STILL_SHARE, FaceMaker, face_columns, speech_motion
 from model.live.judging import (
@@ -135,7 +136,8 @@ def _write_voices(data: Path, cache: Path, rng: np.random.Generator) -> None:
     _csv(data / corpora_voice.RAVDESS_FILE, header, rows)
     german = [["g1", "g1.wav", "03", "happiness"], ["g2", "g2.wav", "03", "anger"]]
     _csv(data / corpora_voice.EMODB_FILE, ["id", "file", "speaker", "emotion"], german)
-    for clip in [*corpora_voice.ravdess(data), *corpora_voice.emodb(data)]:
+    acted = corpora_voice.ravdess(data)
+    for clip in [*acted, *corpora_voice.copies(acted), *corpora_voice.emodb(data)]:
         frames = 300
         values = rng.normal(size=(frames, LIVE.stream(VOICE).width)).astype(np.float32)
         values[:, 0] += clip.label
@@ -331,7 +333,7 @@ def test_the_checkpoint_scores_windows_live(
     trained: tuple[RTIL, list[dict[str, float]]], banks: Banks, tmp_path: Path, assets: Assets
 ) -> None:
     network, _ = trained
-    table = calibration(network, banks, 0)
+    table = calibration(residuals(network, banks, VALID, 0))
     Checkpoint(network, banks.priors, calibration=table).save(tmp_path, torch.float16)
     predictor = Predictor(tmp_path, "cpu", assets)
     row = int(np.flatnonzero(banks.voice.split == VALID)[0])
@@ -568,7 +570,7 @@ def test_evaluation_reads_test_parts_and_records_what_it_found(
     tmp_path: Path,
 ) -> None:
     network, _ = trained
-    table = calibration(network, banks, 0)
+    table = calibration(residuals(network, banks, VALID, 0))
     Checkpoint(network, banks.priors, calibration=table).save(tmp_path, torch.float16)
     loaded = Checkpoint.load(tmp_path)
     encoder, _ = load_encoder(text_folder, tmp_path)
@@ -647,6 +649,18 @@ def test_each_fold_judges_actors_it_never_heard(corpora: tuple[Path, Path], tmp_
     assert live_folds.recorded(out, plan, seeds=5) == {}, "four of them have fewer folds here"
 
 
+def test_copies_belong_to_other_people_and_must_be_built(
+    corpora: tuple[Path, Path], banks: Banks, tmp_path: Path
+) -> None:
+    training = banks.voice.split == TRAIN
+    assert set(banks.voice.speaker[training].tolist()) == {"01", "01~", "02", "02~"}
+    assert set(banks.voice.speaker[~training].tolist()) == {"15"}
+    clips = [c for c in corpora_voice.ravdess(corpora[0]) if c.split == TRAIN]
+    assert len(built_copies(clips, corpora[1])) == len(clips)
+    with pytest.raises(CorpusError, match="corpora build"):
+        built_copies(clips, tmp_path)
+
+
 def test_intervals_of_voices_rest_on_every_training_actor(
     corpora: tuple[Path, Path], banks: Banks, trained: tuple[RTIL, list[dict[str, float]]]
 ) -> None:
@@ -660,17 +674,19 @@ def test_intervals_of_voices_rest_on_every_training_actor(
         learned.append(set(own.voice.speaker[own.voice.split == TRAIN].tolist()))
         for bank in (own.voice, own.face):
             clips = bank.clip[bank.split == TRAIN].tolist()
-            assert {name.split("-")[-1] for name in clips if name} == learned[-1]
+            actors = {name.split("-")[-1].rstrip("~") for name in clips if name}
+            assert actors == {name.rstrip("~") for name in learned[-1]}
         return trained[0]
 
     found = crossed(banks, held, 0, fit)
-    assert learned == [{"02"}, {"01"}]
-    assert len(found["voice"]) == len(found["voice+face"]) == 16
+    assert learned == [{"02", "02~"}, {"01", "01~"}], "who is left out is so with all copies"
+    assert [len(part) for part in found["voice"]] == [8, 8]
+    assert [len(part) for part in found["voice+face"]] == [8, 8]
     assert set(found) == {"voice", "text+voice", "voice+face", "text+voice+face"}
     own = residuals(trained[0], banks, VALID, 0)
-    both = calibration(trained[0], banks, 0, found).half_widths
-    assert both["voice"] == half_width(np.concatenate([own["voice"], found["voice"]]), 0.8)
-    assert both["text"] == calibration(trained[0], banks, 0).half_widths["text"]
+    both = calibration(own, pooled(found)).half_widths
+    assert both["voice"] == half_width(np.concatenate([own["voice"], *found["voice"]]), 0.8)
+    assert both["text"] == calibration(own).half_widths["text"]
 
 
 def test_synthetic_windows_never_narrow_an_interval() -> None:

@@ -145,7 +145,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 def test_a_line_is_words_alone() -> None:
     window = text_window("  Well -- I'm  GLAD! ", WHOSE, 7)
-    assert (window.text, window.seq) == ("well i'm glad", 7)
+    assert (window.text, window.seq) == ("well -- i'm glad!", 7)
     assert [word.text for word in window.words] == ["Well", "--", "I'm", "GLAD!"]
     assert window.present == Present(text=True, voice=False, face=False)
     for blank in ("", "   ", "\t"):

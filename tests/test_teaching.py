@@ -17,7 +17,7 @@ import torch
 
 from features.errors import CheckpointError
 from model.corpora.text import TextSample
-from model.live.teaching import digest, taught
+from model.live.teaching import best_of, digest, taught
 from model.live.tuning_plan import Texts
 from model.networks.text_mean import TextMean, TextMeanConfig
 from model.research.checkpoint import ResearchCheckpoint, ResearchManifest
@@ -86,10 +86,26 @@ def test_who_does_not_know_words_alone_is_no_teacher(tmp_path: Path) -> None:
         taught(TEXTS, [tmp_path / "seed-1"], tmp_path / "cache")
 
 
-def test_teachers_share_the_score_of_what_is_rated_and_have_all_of_a_class() -> None:
-    samples = [TextSample("sst", "train", "fine", 1.2), TextSample("meld", "train", "no", -1.5)]
-    texts = Texts(samples, ["fine", "no"], [0, 1], [], [])
-    torch.testing.assert_close(texts.targets(0.5), torch.tensor([1.2, -1.5]))
-    told = msgspec.structs.replace(texts, taught=np.array([2.2, -0.3], np.float32))
-    torch.testing.assert_close(told.targets(0.5), torch.tensor([1.7, -0.3]))
-    torch.testing.assert_close(told.targets(0.0), torch.tensor([1.2, -0.3]))
+def test_the_best_of_words_alone_is_chosen_on_validation(tmp_path: Path) -> None:
+    encoder = write_mpnet(tmp_path / "encoder")
+    for seed, (valid, test) in enumerate(((0.6, 0.61), (0.58, 0.63))):
+        own = made(encoder, tmp_path / f"seed-{seed}", seed)
+        metrics = {"valid": {"valid_mae": valid}, "test": {"mae": test}}
+        manifest = msgspec.structs.replace(own.manifest, metrics=metrics)
+        replace(own, manifest=manifest).save(tmp_path / f"seed-{seed}")
+    folders = [tmp_path / "seed-0", tmp_path / "seed-1"]
+    assert best_of(folders) == {"mae": 0.63, "valid_mae": 0.58}
+    assert best_of([]) == {}
+
+
+def test_teachers_share_the_score_of_what_is_rated_and_have_all_of_a_side() -> None:
+    samples = [
+        TextSample("sst", "train", "fine", 1.2),
+        TextSample("meld", "train", "no", -1.5),
+        TextSample("meld", "train", "see you", 0.0),
+    ]
+    texts = Texts(samples, ["fine", "no", "see you"], [0, 1, 2], [], [])
+    torch.testing.assert_close(texts.targets(0.5, 0.5), torch.tensor([1.2, -1.5, 0.0]))
+    told = msgspec.structs.replace(texts, taught=np.array([2.2, -0.3, 0.8], np.float32))
+    torch.testing.assert_close(told.targets(0.5, 0.5), torch.tensor([1.7, -0.3, 0.4]))
+    torch.testing.assert_close(told.targets(0.0, 1.0), torch.tensor([1.2, -0.3, 0.8]))

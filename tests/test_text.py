@@ -8,8 +8,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.errors import AssetError, CheckpointError
+from features.text import plain, written
 from model.text.encoder import LAYERS, MAX_TOKENS, TextEncoder, masked_mean
 
 TEXTS = [
@@ -56,11 +59,17 @@ def test_padding_changes_no_real_token(encoder: TextEncoder) -> None:
 
 
 def test_tokens_are_lower_cased_marked_and_cut(encoder: TextEncoder) -> None:
-    tokens = encoder.tokenize(["GOOD film!", "good FILM", "so " * 200, ""])
+    tokens = encoder.tokenize(["GOOD  film", "good FILM", "so " * 200, ""])
     assert torch.equal(tokens.ids[0], tokens.ids[1])
     assert tokens.ids.shape == (4, MAX_TOKENS)
     assert tokens.mask.sum(1).tolist() == [4, 4, MAX_TOKENS, 2]
     assert tokens.ids[3, :2].tolist() == [101, 102]
+
+
+def test_punctuation_and_emoticons_are_read(encoder: TextEncoder) -> None:
+    plainly, happily, loudly = encoder.tokenize(["so late", "so late :)", "so late!"]).ids
+    assert plainly[:4].tolist() == [101, *happily[1:3].tolist(), 102]
+    assert happily[3:5].tolist() == [1024, 1007] and loudly[3] == 999  # : ) !
 
 
 def test_lower_then_upper_is_the_whole(encoder: TextEncoder) -> None:
@@ -125,3 +134,15 @@ def test_masked_mean_ignores_padding_and_survives_nothing() -> None:
     hidden = torch.tensor([[[2.0], [4.0], [99.0]], [[7.0], [7.0], [7.0]]])
     mask = torch.tensor([[True, True, False], [False, False, False]])
     assert masked_mean(hidden, mask).tolist() == [[3.0], [0.0]]
+
+
+@given(st.text(max_size=80))
+def test_either_form_is_its_own(text: str) -> None:
+    heard, own = plain(text), written(text)
+    assert plain(heard) == heard and written(own) == own
+    assert written(heard) == heard, "what is heard is read as it is"
+
+
+def test_the_two_forms_by_hand() -> None:
+    assert plain("  Oh\u2014don\u2019t_GO!!  ") == "oh don't go"
+    assert written("  Oh\u2026 don\u2019t_GO!!\n:) ") == "oh... don't go!! :)"

@@ -22,9 +22,10 @@ from rich.progress import Progress
 from safetensors.torch import load_file
 
 from model.corpora import text as corpora_text
-from model.live import text_tuning, tuning
+from model.live import text_mean, text_tuning, tuning
 from model.live.tuning_plan import Protocol, batches, plan, read_texts, slope
 from model.metrics import regression, three_classes, weighted_f1
+from model.text.deltas import unpacked
 from model.text.encoder import TextEncoder
 from model.text.lower import LowerActivations
 
@@ -141,7 +142,8 @@ def test_the_command_learns_and_reports(data: Path, tmp_path: Path, text_folder:
     assert report["metrics"]["mosi_test"]["acc2_non0"] > 90
     assert report["metrics"]["mosi_test"]["mae"] < 1.5
     assert set(report["metrics"]) == {
-        "mosi_valid", "mosi_test", "sst_dev", "meld_dev", "vader_held_out",
+        "mosi_valid", "mosi_test", "sst_dev", "meld_dev", "meld_dev_heard", "vader_held_out",
+        "vader_held_out_heard",
     }  # fmt: skip
     assert set(report["data_sha256"]) == set(corpora_text.TEXT_FILES)
     assert len(report["validation"]) == 1 + SMALL.mosi_runs * SMALL.mosi_epochs + 1
@@ -164,7 +166,7 @@ def test_a_finished_run_is_tuned_further(data: Path, tmp_path: Path, text_folder
         before, after = (load_file(tmp_path / n / "text.safetensors") for n in ("first", "second"))
         for name in before:  # begins where it was
             torch.testing.assert_close(after[name], before[name], msg=name)
-        with pytest.raises(corpora_text.CorpusError, match="--start"):
+        with pytest.raises(corpora_text.CorpusError, match="name the folder of a finished run"):
             text_tuning.run(data, tmp_path / "third", text_folder, last, progress, tmp_path)
 
 
@@ -181,6 +183,34 @@ def test_the_result_is_the_mean_of_the_runs(
     assert not torch.equal(first[name], one[name])
     mean = (one[name] + other[name]) / 2
     torch.testing.assert_close(copy.state_dict()[name], mean)
+
+
+def test_the_mean_of_two_tunings_is_a_tuning(data: Path, tmp_path: Path, text_folder: Path) -> None:
+    brief = replace(SMALL, mosi_epochs=1, mosi_runs=1)
+    folders = [tmp_path / "one", tmp_path / "other"]
+    with Progress(disable=True) as progress:
+        for seed, folder in enumerate(folders):
+            own = replace(brief, seed=seed)
+            text_tuning.run(data, folder, text_folder, own, progress)
+        deeper = tmp_path / "deeper"
+        text_tuning.run(data, deeper, text_folder, replace(brief, layers=2), progress)
+    report = text_mean.run(data, tmp_path / "mean", folders, text_folder)
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert [own["seed"] for own in found["mean_of"]] == [0, 1]
+    assert found["metrics"]["mosi_test"]["acc2_non0"] > 90
+    base = TextEncoder.load(text_folder).state_dict()
+    name = "layers.11.widen.weight"
+    one, other, mean = (
+        unpacked(load_file(f / "text.safetensors"), base)[name]
+        for f in (*folders, tmp_path / "mean")
+    )
+    assert not torch.equal(one, other)
+    changed = float((mean - base[name]).abs().max())
+    torch.testing.assert_close(mean, (one + other) / 2, rtol=0, atol=0.02 * changed)
+    with pytest.raises(corpora_text.CorpusError, match="two tunings or more"):
+        text_mean.run(data, tmp_path / "mean", folders[:1], text_folder)
+    with pytest.raises(corpora_text.CorpusError, match="unlike layers"):
+        text_mean.run(data, tmp_path / "mean", [folders[0], deeper], text_folder)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(

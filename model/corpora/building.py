@@ -22,7 +22,14 @@ from model import commands
 from model.corpora import face, pictures, voice
 
 DEFAULT_CACHE: Final = Path(".cache/corpora")
-PARTS: Final = ("ravdess", "emodb", "pictures", "fer2013", "video")
+PARTS: Final = ("ravdess", "copies", "emodb", "pictures", "fer2013", "video")
+VOICES: Final = {
+    "ravdess": voice.ravdess,
+    "copies": lambda data: voice.copies(voice.ravdess(data)),
+    "emodb": voice.emodb,
+}
+
+JUDGED: Final = tuple(name for name in PARTS if name != "copies")  # what no test part needs
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Corpora of the live model.")
 
@@ -41,7 +48,7 @@ def build(
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of the recogniser.")] = 1,
 ) -> None:
-    """Extract voice and face features of RAVDESS, EMO-DB and FER2013."""
+    """Extract voice and face features of RAVDESS, copies of it at another speed, EMO-DB and FER2013."""
     build_missing(data, cache, threads, part or PARTS)
 
 
@@ -62,8 +69,8 @@ def _build(name: str, data: Path, cache: Path, threads: int, progress: Progress)
     def advance(count: int) -> None:
         progress.advance(bar, count)
 
-    if name in ("ravdess", "emodb"):
-        clips = {"ravdess": voice.ravdess, "emodb": voice.emodb}[name](data)
+    if name in VOICES:
+        clips = VOICES[name](data)
         progress.update(bar, total=len(clips))
         recogniser = assets.folder("whisper-base")
         voice.build_voice(_shuffled(clips), recogniser, cache, advance, threads)

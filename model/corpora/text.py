@@ -1,7 +1,8 @@
 """Readers of the text corpora: every sample a spoken text and a label from -3 to +3.
 
 Text is given as it comes live (:func:`features.text.plain`): lower-cased, no punctuation but
-apostrophes. The mappings to the common scale are stated with each reader.
+apostrophes; of what people wrote also as they wrote it (:func:`features.text.written`), as chats come.
+The mappings to the common scale are stated with each reader.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from features.errors import CorpusError
-from features.text import plain
+from features.text import plain, written
 
 TRAIN: Final = "train"
 VALID: Final = "valid"
@@ -54,12 +55,14 @@ _ADDRESS = re.compile(r"https?://\S+|@\w+")
 
 @dataclass(frozen=True, slots=True)
 class TextSample:
-    """One text with its label in -3..3; ``split`` is ``train``, ``valid`` or ``test``."""
+    """One text with its label in -3..3; ``split`` is ``train``, ``valid`` or ``test``; ``written`` is
+    empty where the corpus knows no punctuation."""
 
     corpus: str
     split: str
     text: str
     label: float
+    written: str = ""
 
 
 def mosi(data: Path) -> list[TextSample]:
@@ -108,10 +111,11 @@ def vader(data: Path) -> list[TextSample]:
     elsewhere = {_letters(sample.text): sample.split for sample in sst(data)}
     samples = []
     for row in rows(data / VADER_FILE, ("source", "id", "mean_rating", "text")):
-        text = plain(_ADDRESS.sub(" ", row["text"]))
+        text, own = _forms(_ADDRESS.sub(" ", row["text"]))
         group = f"{row['source']}/{row['id'].split('_')[0]}"
         split = elsewhere.get(_letters(text)) or (VALID if _held_out(group) else TRAIN)
-        samples.append(TextSample("vader", split, text, VADER_SCALE * float(row["mean_rating"])))
+        rating = VADER_SCALE * float(row["mean_rating"])
+        samples.append(TextSample("vader", split, text, rating, own))
     return [sample for sample in samples if sample.text]
 
 
@@ -128,9 +132,7 @@ def meld(data: Path) -> list[TextSample]:
     """
     names = {"train": TRAIN, "dev": VALID}
     samples = (
-        TextSample(
-            "meld", names[row["split"]], plain(row["Utterance"]), MELD_LABELS[row["Sentiment"]]
-        )
+        _formed("meld", names[row["split"]], row["Utterance"], MELD_LABELS[row["Sentiment"]])
         for row in rows(data / MELD_FILE, ("Utterance", "Sentiment", "split"))
     )
     return [sample for sample in samples if sample.text]
@@ -145,9 +147,7 @@ def emorynlp(data: Path) -> list[TextSample]:
     judged = {_letters(sample.text) for sample in part(meld(data), VALID)}
     names = {"train": TRAIN, "dev": VALID, "test": TEST}
     samples = (
-        TextSample(
-            "emorynlp", names[row["split"]], plain(row["Utterance"]), EMORY_LABELS[row["Emotion"]]
-        )
+        _formed("emorynlp", names[row["split"]], row["Utterance"], EMORY_LABELS[row["Emotion"]])
         for row in rows(data / EMORY_FILE, ("Utterance", "Emotion", "split"))
     )
     return [s for s in samples if s.text and _letters(s.text) not in judged]
@@ -160,12 +160,7 @@ def goemotions(data: Path) -> list[TextSample]:
     """
     names = {"train": TRAIN, "dev": VALID, "test": TEST}
     samples = (
-        TextSample(
-            "goemotions",
-            names[row["split"]],
-            plain(row["text"]),
-            MELD_LABELS[row["sentiment_group"]],
-        )
+        _formed("goemotions", names[row["split"]], row["text"], MELD_LABELS[row["sentiment_group"]])
         for row in rows(data / REDDIT_FILE, ("text", "sentiment_group", "split"))
         if row["sentiment_group"] in MELD_LABELS
     )
@@ -179,12 +174,14 @@ def emobank(data: Path) -> list[TextSample]:
     """
     names = {"train": TRAIN, "dev": VALID, "test": TEST}
     samples = (
-        TextSample(
-            "emobank", names[row["split"]], plain(row["text"]),
+        _formed(
+            "emobank",
+            names[row["split"]],
+            row["text"],
             BANK_SCALE * (float(row["V"]) - BANK_NEUTRAL),
         )
         for row in rows(data / BANK_FILE, ("split", "V", "text"))
-    )  # fmt: skip
+    )
     return [sample for sample in samples if sample.text]
 
 
@@ -196,6 +193,17 @@ def side(sample: TextSample) -> int:
 def part(samples: Iterable[TextSample], split: str) -> list[TextSample]:
     """Those of one split, in order."""
     return [sample for sample in samples if sample.split == split]
+
+
+def as_written(samples: Sequence[TextSample], share: float, seed: int) -> list[TextSample]:
+    """A random ``share`` of the texts as people wrote them, where that is known."""
+    chance = random.Random(seed)
+    return [
+        replace(sample, text=sample.written)
+        if chance.random() < share and sample.written
+        else sample
+        for sample in samples
+    ]
 
 
 def without_apostrophes(samples: Sequence[TextSample], share: float, seed: int) -> list[TextSample]:
@@ -261,6 +269,15 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         if missing:
             raise CorpusError(f"{path}: column {sorted(missing)[0]} is missing")
         yield from reader
+
+
+def _forms(text: str) -> tuple[str, str]:
+    return plain(text), written(text)
+
+
+def _formed(corpus: str, split: str, text: str, label: float) -> TextSample:
+    heard, own = _forms(text)
+    return TextSample(corpus, split, heard, label, own)
 
 
 def _sst_text(text: str) -> str:

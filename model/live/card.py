@@ -7,13 +7,14 @@ from typing import Final
 
 from model.checkpoint import Checkpoint
 from model.live.card_words import BEGINNING, DATA, FAILS, TRAINING
+from model.live.crossed import LEFT_OUT
 from model.live.targets import Row, rows
 
 CARD: Final = "MODEL_CARD.md"
 Measures = Mapping[str, Mapping[str, float]]
 TEXTS: Final = (
     "mosi test", "mosi test misheard", "mosi test cut", "mosi test running", "sst test",
-    "vader held out",
+    "vader held out", "vader held out as heard",
 )  # fmt: skip
 STREAMS: Final = ("both streams", "descriptors", "states")
 VOICES: Final = (
@@ -85,17 +86,19 @@ def _texts(measured: Measures) -> str:
             acc = f"{own['acc2_has0']:.1f} / {own['acc2_non0']:.1f}"
             numbers = (f"{own['mae']:.3f}", f"{own['r']:.3f}", acc, f"{own['acc7']:.1f}")
             lines.append((name, f"{own['n']:.0f}", *numbers))
-    meld = measured.get("text meld dev")
+    meld, heard = (measured.get(f"text meld dev{form}") for form in ("", " as heard"))
     after = (
         f"\n\nMELD dev (n {meld['n']:.0f}, utterances out of their dialogue): weighted F1 of three "
-        f"classes {meld['weighted_f1_3']:.1f} by the class that words are read for, r {meld['r']:.2f}."
-        if meld else ""
+        f"classes {meld['weighted_f1_3']:.1f} by the class that words are read for, r {meld['r']:.2f}; "
+        f"without punctuation, as speech comes, {heard['weighted_f1_3']:.1f} and {heard['r']:.2f}."
+        if meld and heard else ""
     )  # fmt: skip
     return (
         "### Words alone\nAcc-2: negative against not negative / against positive, zeros left out. "
         "*misheard*: one word in ten replaced by one spelled alike, lost or doubled; *cut*: 6 to 14 "
         "words out of each utterance, under the whole one's label; *running*: the same with what was said "
-        "before them, as windows are read.\n\n"
+        "before them, as windows are read. VADER's texts keep their punctuation and emoticons, *as heard* "
+        "they have none.\n\n"
         + _table(("", "n", "MAE", "r", "Acc-2", "Acc-7"), lines) + after
     )  # fmt: skip
 
@@ -176,11 +179,20 @@ def _intervals(measured: Measures) -> str:
         (k.removeprefix("interval "), f"{v['n']:.0f}", f"{v['half_width']:.2f}", f"{100 * v['coverage']:.1f} %")
         for k, v in measured.items() if k.startswith("interval ")
     ]  # fmt: skip
+    others = "; ".join(
+        f"{k.removeprefix(LEFT_OUT)} {100 * v['coverage']:.1f} % of {v['n']:.0f} windows"
+        for k, v in measured.items() if k.startswith(LEFT_OUT)
+    )  # fmt: skip
+    after = (
+        "\n\nOf actors who were left out, each fifth judged by the width that the others' residuals ask "
+        f"for: {others}." if others else ""
+    )  # fmt: skip
     return (
         "### Intervals of 80 %\nHalf widths from validation parts, by which nothing else was chosen "
         "(no epoch is picked). Those with words and another modality are judged on synthetic windows "
         "that agree, and are never narrower than the surest member alone.\n\n"
         + _table(("subset", "n", "half width", "covered on test"), lines)
+        + after
     )
 
 
@@ -194,7 +206,8 @@ def _sizes(measured: Measures) -> str:
         for name, v in own.items()
     ]
     return (
-        "### Sizes\n`python -m model.live.training --data CORPORA --size medium --size small`, seed 0. Milliseconds of the network alone for one window on a busy core; the text "
+        "### Sizes\n`python -m model.live.training --data CORPORA --size medium --size small --no-cross`, seed 0. "
+        "Milliseconds of the network alone for one window; the text "
         "encoder below it takes the same for all.\n\n"
         + _table(("size", "parameters", "ms a window", *keys), lines)
     )

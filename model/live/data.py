@@ -25,7 +25,14 @@ from features.spec import FACE, LIVE, STATES, VOICE
 from model.corpora.face import FaceTable, load_fer, load_videos, speaking_faces
 from model.corpora.pictures import FER_FILE
 from model.corpora.text import TEXT_FILES, TRAIN, VALID, misheard
-from model.corpora.voice import RAVDESS_FILE, VoiceClip, feature_path, load_voice, ravdess
+from model.corpora.voice import (
+    RAVDESS_FILE,
+    VoiceClip,
+    copies,
+    feature_path,
+    load_voice,
+    ravdess,
+)
 from model.live.banks import NEUTRAL_SPOKEN, VALID_HEARD, Banks, FaceBank, TextBank, VoiceBank
 from model.live.faces import FaceMaker, speaker_statistics, speech_motion
 from model.live.samples import (
@@ -60,6 +67,7 @@ class DataPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         seed: of all that is random.
         variants: windows made of each training clip, each with another past of its speaker.
+        copies: whether clips played at another speed are learned from too, as of other people.
         texts: how many texts beside CMU-MOSI that are labelled on a scale.
         chats: how many that are labelled negative, neutral or positive.
         prior_s: seconds of a participant's own that each stream's prior is worth. Few for the voice:
@@ -68,6 +76,7 @@ class DataPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     seed: int = 0
     variants: int = 6
+    copies: bool = True
     texts: int = 2500
     chats: int = 4500
     prior_s: dict[str, float] = msgspec.field(
@@ -85,6 +94,8 @@ def load_banks(data: Path, cache: Path, encoder: TextEncoder, lower: Path, plan:
     videos = load_videos(cache)
     face, maker = face_bank(data, fer, videos, plan, chance)
     own = [clip for clip in clips if clip.split in (TRAIN, VALID)]
+    if plan.copies:
+        own += built_copies([clip for clip in own if clip.split == TRAIN], cache)
     voice, priors = voice_bank(own, cache, plan, chance)
     text = text_bank(data, encoder, lower, plan)
     logger.info(
@@ -94,13 +105,26 @@ def load_banks(data: Path, cache: Path, encoder: TextEncoder, lower: Path, plan:
     return Banks(text, voice, face, maker, {**priors, FACE: maker.prior})
 
 
+def built_copies(clips: Sequence[VoiceClip], cache: Path) -> list[VoiceClip]:
+    """Copies of clips at another speed, of which the cache has features. Raises ``CorpusError`` for none."""
+    found = [clip for clip in copies(clips) if feature_path(cache, clip).is_file()]
+    if clips and not found:
+        raise CorpusError(f"{cache}: no copies of voices yet; run 'tonality corpora build'")
+    return found
+
+
 def voice_bank(
     clips: Sequence[VoiceClip], cache: Path, plan: DataPlan, chance: np.random.Generator
 ) -> tuple[VoiceBank, dict[str, Prior]]:
-    """Windows of training clips with random pasts, of the others with a long one; and the priors."""
+    """Windows of training clips with random pasts, of the others with a long one; and the priors, of
+    people as they are."""
     voices = [ClipVoice(load_voice(cache, clip)) for clip in clips]
     whole = [voice.whole() for voice in voices]
-    known = [streams for clip, streams in zip(clips, whole, strict=True) if clip.split == TRAIN]
+    known = [
+        streams
+        for clip, streams in zip(clips, whole, strict=True)
+        if clip.split == TRAIN and clip.speed == 1.0
+    ]
     priors = voice_priors(known, plan.prior_s)
     return windows_of(clips, voices, whole, priors, plan.variants, chance), priors
 

@@ -22,6 +22,7 @@ from model.corpora.text import (
     TRAIN,
     VALID,
     TextSample,
+    as_written,
     meld,
     misheard,
     mosi,
@@ -52,11 +53,14 @@ from model.text.lower import LowerActivations
 
 def text_parts(data: Path) -> dict[str, list[TextSample]]:
     """The texts that are judged, by name."""
+    chats, ratings = (part(own(data), VALID) for own in (meld, vader))
     return {
         "mosi test": part(mosi(data), TEST),
         "sst test": part(sst(data), TEST),
-        "meld dev": part(meld(data), VALID),
-        "vader held out": part(vader(data), VALID),
+        "meld dev": as_written(chats, 1.0, 0),
+        "meld dev as heard": chats,
+        "vader held out": as_written(ratings, 1.0, 0),
+        "vader held out as heard": ratings,
         "mosi test misheard": misheard(part(mosi(data), TEST), MISHEARD, 0),
         "mosi test cut": window_cuts(part(mosi(data), TEST), Protocol().cut_words, 0),
         "mosi test running": window_cuts(part(mosi(data), TEST), Protocol().cut_words, 0, True),

@@ -25,9 +25,9 @@ import typer
 from features.errors import CorpusError
 from features.spec import FACE, LIVE
 from model.corpora.text import TEST, TRAIN
-from model.corpora.voice import VoiceClip, feature_path, load_voice, ravdess
+from model.corpora.voice import VoiceClip, actor_of, feature_path, load_voice, ravdess
 from model.live.banks import Banks, FaceBank, TextBank, VoiceBank
-from model.live.data import DataPlan, windows_of
+from model.live.data import DataPlan, built_copies, windows_of
 from model.live.faces import FaceMaker
 from model.live.judging import voice_sides
 from model.live.learning import new_network
@@ -59,15 +59,19 @@ def folds_of(speakers: Sequence[str]) -> list[list[str]]:
 def run_fold(
     clips: Sequence[VoiceClip], voices: Sequence[ClipVoice], judged: Sequence[str], plan: LivePlan
 ) -> dict[str, dict[str, float]]:
-    """Train on the other actors, judge on ``judged``: measures by stream and by actor."""
+    """Train on the other actors, judge on ``judged`` as they are: measures by stream and by actor."""
     chance = np.random.default_rng(plan.data.seed)
     whole = [voice.whole() for voice in voices]
-    learned = [i for i, clip in enumerate(clips) if clip.speaker not in judged]
-    priors = voice_priors([whole[i] for i in learned], plan.data.prior_s)
-    split = [replace(c, split=TEST if c.speaker in judged else TRAIN) for c in clips]
+    apart = [actor_of(clip.speaker) in judged for clip in clips]
+    learned = [i for i, own in enumerate(apart) if not own]
+    known = [whole[i] for i in learned if clips[i].speed == 1.0]
+    priors = voice_priors(known, plan.data.prior_s)
+    split = [
+        replace(clip, split=TEST if own else TRAIN) for clip, own in zip(clips, apart, strict=True)
+    ]
     learning = _windows(split, voices, whole, learned, priors, plan.data, chance)
     network = new_network(learning, plan, SIZES[plan.size]).eval()
-    tested = [i for i in range(len(clips)) if i not in set(learned)]
+    tested = [i for i, own in enumerate(apart) if own and clips[i].speed == 1.0]
     banks = _windows(split, voices, whole, tested, priors, plan.data, chance)
     rows = np.arange(len(banks.voice.label))
     out = {}
@@ -160,9 +164,11 @@ def run(
     clips = [clip for clip in ravdess(data) if feature_path(cache, clip).is_file()]
     if not clips:
         raise CorpusError(f"{cache}: no voices yet; run 'tonality corpora build'")
+    groups = [own for own in folds_of([clip.speaker for clip in clips]) if own]
+    if plan.data.copies:
+        clips += built_copies(clips, cache)
     voices = [ClipVoice(load_voice(cache, clip)) for clip in clips]
     kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
-    groups = [own for own in folds_of([clip.speaker for clip in clips]) if own]
     for own_plan in _seeded(plan, seeds):
         done = kept.setdefault(own_plan.key, [])
         for judged in groups[len(done) :]:

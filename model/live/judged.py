@@ -54,7 +54,7 @@ class Judged:
             rows = np.flatnonzero(self.corpus == name)
             score, label = self._alone(0, rows), self.banks.text.label[rows]
             out[f"text {name}"] = {"n": len(rows), **regression(score, label)}
-            if name == "meld dev":
+            if name.startswith("meld dev"):
                 sides = sides_of(read_rows(self.network, self.banks, 0, rows))
                 out[f"text {name}"] = {
                     "n": len(rows),

@@ -19,7 +19,7 @@ from model.calibration import Calibration, calibrate
 from model.corpora.text import VALID
 from model.live.banks import NONE, VALID_HEARD, Banks
 from model.metrics import regression
-from model.networks.emotions import EMOTIONS, positive_odds, side_logits
+from model.networks.emotions import EMOTIONS, happy_odds, positive_odds, side_logits
 from model.networks.inputs import Prior, collate, prepare
 from model.networks.rtil import RTIL
 from model.text.encoder import WIDTH as TEXT_WIDTH
@@ -140,10 +140,13 @@ def score_windows(network: RTIL, windows: Sequence[Window], priors: dict[str, Pr
 
 
 def voice_sides(network: RTIL, banks: Banks, rows: np.ndarray) -> dict[str, float]:
-    """Voices alone, by the sign of the score and by the odds of what they are read for."""
+    """Voices alone, by the sign of the score and by the odds of what they are read for: of happy alone
+    where only happy clips are told from negative ones."""
     emotion = banks.voice.emotion[rows]
-    odds = positive_odds(read_rows(network, banks, 1, rows)).numpy()
-    read = {f"{k}_read": v for k, v in two_sides(odds, emotion).items() if k != "n"}
+    logits = read_rows(network, banks, 1, rows)
+    found = two_sides(positive_odds(logits).numpy(), emotion)
+    found["auc_happy"] = two_sides(happy_odds(logits).numpy(), emotion)["auc_happy"]
+    read = {f"{k}_read": v for k, v in found.items() if k != "n"}
     return {**two_sides(score_rows(network, banks, alone(1, rows)), emotion), **read}
 
 
@@ -217,10 +220,10 @@ def residuals(network: RTIL, banks: Banks, split: str, seed: int) -> dict[str, n
 
 
 def calibration(
-    network: RTIL, banks: Banks, seed: int, more: Mapping[str, np.ndarray] = MappingProxyType({})
+    found: Mapping[str, np.ndarray], more: Mapping[str, np.ndarray] = MappingProxyType({})
 ) -> Calibration:
-    """Intervals of 80 % from validation parts, and from ``more`` residuals by subset."""
-    found = residuals(network, as_heard(banks), VALID, seed)
+    """Intervals of 80 % from the residuals of validation parts, and from ``more``, by subset."""
+    found = dict(found)
     found |= {k: np.concatenate([found[k], more[k]]) if k in found else more[k] for k in more}
     return no_bolder(calibrate(found))
 

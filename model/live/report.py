@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -26,9 +26,12 @@ from model.checkpoint import TEXT_ENCODER, Checkpoint, default_checkpoint
 from model.corpora import building
 from model.live import folds as live_folds
 from model.live.card import CARD, card
+from model.live.crossed import LEFT_OUT
 from model.live.evaluation import Parts, parts_of
 from model.live.judging import alone
 from model.live.plan import DEFAULT_CACHE, DEFAULT_OUT, SIZES, LivePlan
+from model.live.targets import WORDS
+from model.live.teaching import best_of
 from model.metrics import over_seeds
 from model.networks.inputs import Batch
 from model.text.encoder import TextEncoder
@@ -57,15 +60,17 @@ def measure(
     data: Path, cache: Path, folder: Path | None = None, folds: bool = False, build: bool = True
 ) -> Measures:
     """What the checkpoint reaches on the test parts, measured now; the left-out actors as they were
-    recorded with it unless ``folds`` asks to train and judge them again. Missing features are built."""
+    recorded with it, those of the folds unless ``folds`` asks to train and judge them again. Missing features are built."""
     if build:
-        building.build_missing(data, cache)
+        building.build_missing(data, cache, parts=building.PARTS if folds else building.JUDGED)
     checkpoint = Checkpoint.load(folder or default_checkpoint())
     found = parts_of(data, cache, checkpoint, encoder_of(checkpoint)).measure(checkpoint)
-    kept = {k: dict(v) for k, v in checkpoint.metrics.items() if k.startswith(FOLDED)}
+    kept = {
+        k: dict(v) for k, v in checkpoint.metrics.items() if k.startswith((FOLDED, LEFT_OUT, WORDS))
+    }
     if folds:
         again = live_folds.run(data, cache, cache / "folds.json", seeds=live_folds.SEEDS)
-        kept = {f"{FOLDED}{k}": v for k, v in again.items()}
+        kept |= {f"{FOLDED}{k}": v for k, v in again.items()}
     return {**found, **kept}
 
 
@@ -109,8 +114,11 @@ def means(each: list[Measures]) -> Measures:
     return out
 
 
-def ship(data: Path, cache: Path, runs: Path, out: Path, folds: Path) -> Checkpoint:
-    """Judge every seed, record everything in seed 0, save it with its card in ``out``."""
+def ship(
+    data: Path, cache: Path, runs: Path, out: Path, folds: Path, words: Sequence[Path] = ()
+) -> Checkpoint:
+    """Judge every seed, record everything in seed 0, save it with its card in ``out``; ``words`` are
+    research checkpoints of words alone, of which the best on validation is told beside it."""
     folders = [
         f for f in sorted((runs / LARGE).glob("seed-*")) if (f / "checkpoint.json").is_file()
     ]
@@ -125,11 +133,17 @@ def ship(data: Path, cache: Path, runs: Path, out: Path, folds: Path) -> Checkpo
         each.append(parts.measure(first if folder == folders[0] else Checkpoint.load(folder)))
         logger.info("%s: %s", folder.name, json.dumps(each[-1]["text mosi test"]))
     kept = live_folds.recorded(folds)
+    best = best_of(words)
     metrics: Mapping[str, dict[str, float]] = {
-        **{k: dict(v) for k, v in first.metrics.items() if k == "validation"},
+        **{
+            k: dict(v)
+            for k, v in first.metrics.items()
+            if k == "validation" or k.startswith(LEFT_OUT)
+        },
         **each[0],
         **means(each),
         **{f"{FOLDED}{k}": v for k, v in kept.items()},
+        **({WORDS: {"n": each[0]["text mosi test"]["n"], **best}} if best else {}),
         **sizes(runs, parts, first, each[0]),
     }
     shipped = replace(first, metrics=metrics)
@@ -146,12 +160,15 @@ def main(
     folds: Annotated[
         Path, typer.Option(help="What model.live.folds left.")
     ] = live_folds.DEFAULT_OUT,
+    words: Annotated[
+        list[Path] | None, typer.Option(help="Research checkpoint of words alone; several.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of the arithmetic.")] = 1,
 ) -> None:
     """Judge a training's seeds and put seed 0 with its measures and card into place."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(threads)
-    ship(data, cache, runs, out or default_checkpoint(), folds)
+    ship(data, cache, runs, out or default_checkpoint(), folds, words or ())
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from features.errors import CheckpointError
+from model.corpora.text import TEST, VALID
 from model.networks.text_mean import TextMean
 from model.research.checkpoint import ResearchCheckpoint
 from model.text.choice import load_encoder
@@ -55,6 +56,17 @@ def taught(
             np.save(file, found[-1])
         part.replace(path)
     return np.asarray(np.stack(found).mean(axis=0), np.float32)
+
+
+def best_of(runs: Sequence[Path]) -> dict[str, float]:
+    """Measures on the test part of the checkpoint of words alone that is best on validation (MAE), of
+    ``runs``, their folders; and ``valid_mae``."""
+    found = {}
+    for folder in runs:
+        metrics = ResearchCheckpoint.load(folder).manifest.metrics
+        valid_mae = metrics[VALID]["valid_mae"]
+        found[valid_mae] = {**metrics[TEST], "valid_mae": valid_mae}
+    return found[min(found)] if found else {}
 
 
 def digest(teachers: Sequence[Path]) -> str:

@@ -64,7 +64,7 @@ def run(
     checkpoints, what they say is kept in ``out``.
     """
     started = time.monotonic()
-    before, began = ({}, {}) if start is None else _tuned(start)
+    before, began = ({}, {}) if start is None else tuned(start)
     if start is not None:
         digest = hashlib.sha256((start / LAYERS_FILE).read_bytes()).hexdigest()
         protocol = msgspec.structs.replace(protocol, start=digest)
@@ -92,10 +92,10 @@ def run(
     head, state = tune(
         encoder, texts, lower, protocol, out, lambda count: progress.advance(bar, count), began
     )
-    tuned = packed(encoder.tuned_state(torch.float32), TextEncoder.load(folder).state_dict())
-    save_file(tuned, out / LAYERS_FILE)
+    layers = packed(encoder.tuned_state(torch.float32), TextEncoder.load(folder).state_dict())
+    save_file(layers, out / LAYERS_FILE)
     save_file(head.state_dict(), out / HEAD_FILE)
-    loaded = TextEncoder.load(folder, tuned)
+    loaded = TextEncoder.load(folder, layers)
     report = {
         "protocol": msgspec.to_builtins(protocol),
         "steps": total,
@@ -109,13 +109,11 @@ def run(
     return out / "text.json"
 
 
-def _tuned(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Layers and head of a run's folder."""
+def tuned(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Layers, packed as they are kept, and head of a run's folder."""
     for name in (LAYERS_FILE, HEAD_FILE):
         if not (folder / name).is_file():
-            raise CorpusError(
-                f"{folder / name}: no such file; --start names a finished run's folder"
-            )
+            raise CorpusError(f"{folder / name}: no such file; name the folder of a finished run")
     return load_file(folder / LAYERS_FILE), load_file(folder / HEAD_FILE)
 
 
@@ -145,6 +143,12 @@ def main(
     share: Annotated[
         float, typer.Option(help="Of what teachers say in the score of rated texts.")
     ] = Protocol().taught,
+    share_neutral: Annotated[
+        float, typer.Option(help="The same, of texts that people called neutral.")
+    ] = Protocol().taught_neutral,
+    written: Annotated[
+        float, typer.Option(help="Share of what people wrote that keeps its punctuation.")
+    ] = Protocol().written,
     threads: Annotated[int, typer.Option(help="Threads of the arithmetic.")] = 2,
 ) -> None:
     """Tune the text encoder's upper layers on sentiment corpora."""
@@ -156,17 +160,18 @@ def main(
     )
     protocol = Protocol(
         layers=layers, seed=seed, limit=limit, rate=rate, epochs=epochs,
-        mosi_epochs=mosi_epochs, mixed=mixed, taught=share,
+        mosi_epochs=mosi_epochs, mixed=mixed, taught=share, taught_neutral=share_neutral, written=written,
     )  # fmt: skip
     torch.set_num_threads(threads)
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
         report = run(
-            data, out, encoder or _encoder_folder(), protocol, progress, start, teacher or ()
+            data, out, encoder or encoder_folder(), protocol, progress, start, teacher or ()
         )
     logger.info("%s", report.read_text(encoding="utf-8"))
 
 
-def _encoder_folder() -> Path:
+def encoder_folder() -> Path:
+    """Where gte-small lies."""
     from features.assets import Assets
 
     return Assets(None).folder("gte-small")

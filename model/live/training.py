@@ -30,10 +30,11 @@ from torch import Tensor
 from model.calibration import Calibration
 from model.checkpoint import TEXT_ENCODER, Checkpoint
 from model.corpora.face import load_videos
+from model.corpora.text import VALID
 from model.live.banks import Banks
-from model.live.crossed import crossed
+from model.live.crossed import LEFT_OUT, Folds, crossed, left_out, pooled
 from model.live.data import data_hashes, held_voices, load_banks, load_encoder, load_head
-from model.live.judging import calibration, validate
+from model.live.judging import as_heard, calibration, residuals, validate
 from model.live.learning import new_network, train
 from model.live.plan import DEFAULT_CACHE, DEFAULT_OUT, DEFAULT_TEXT, SIZES, LivePlan
 from model.live.state import LiveState
@@ -63,12 +64,17 @@ def run(
     for plan in plans:
         folder = out / plan.size / f"seed-{plan.seed}"
         network, state = fit(banks, plan, folder)
-        more: dict[str, np.ndarray] = {}
+        folds: Folds = {}
         if cross and plan.seed == 0:
             held = held_voices(data, cache, banks.priors, plan.data)
-            more = crossed(banks, held, plan.seed, partial(fit.part, plan, folder))
-        table = calibration(network, banks, plan.seed, more)
-        found.append(_checkpoint(network, table, banks, plan, state.history, tuned, (data, cache)))
+            folds = crossed(banks, held, plan.seed, partial(fit.part, plan, folder))
+        own = residuals(network, as_heard(banks), VALID, plan.seed)
+        table = calibration(own, pooled(folds))
+        measured = {"validation": state.history[-1]} if state.history else {}
+        everyone = {name: [*parts, own[name]] for name, parts in folds.items() if name in own}
+        for name, values in left_out(everyone, table.coverage).items():
+            measured[f"{LEFT_OUT}{name}"] = values
+        found.append(_checkpoint(network, table, banks, plan, measured, tuned, (data, cache)))
         found[-1].save(folder, torch.float16)
     return found
 
@@ -102,7 +108,7 @@ def _checkpoint(
     table: Calibration,
     banks: Banks,
     plan: LivePlan,
-    history: Sequence[dict[str, float]],
+    measured: dict[str, dict[str, float]],
     tuned: dict[str, Tensor],
     places: tuple[Path, Path],
 ) -> Checkpoint:
@@ -112,7 +118,7 @@ def _checkpoint(
         text=tuned,
         calibration=table,
         trained=True,
-        metrics={"validation": history[-1]} if history else {},
+        metrics=measured,
         data=data_hashes(*places),
         settings={
             "plan": msgspec.json.encode(plan).decode(),

@@ -70,7 +70,7 @@ def tune(
         state.end(0)  # the first stage lies behind the weights that came
     advance(first)
     truth, steps = (
-        (texts.targets(protocol.taught), texts.sides),
+        (texts.targets(protocol.taught, protocol.taught_neutral), texts.sides),
         plan(texts, lower.length, protocol),
     )
     saved = time.monotonic()

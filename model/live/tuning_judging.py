@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from model.corpora import text as corpora
-from model.corpora.text import TEST, VALID, TextSample, part
+from model.corpora.text import TEST, VALID, TextSample, as_written, part
 from model.live.tuning import SentimentHead
 from model.metrics import pearson, regression, weighted_f1
 from model.text.encoder import TextEncoder
@@ -34,17 +34,20 @@ def judge_all(encoder: TextEncoder, head: SentimentHead, data: Path) -> dict[str
     """Measures on every part that nothing was trained or (but for MOSI valid) chosen on."""
     measured = {}
     mosi, sst = corpora.mosi(data), corpora.sst(data)
+    meld, vader = (part(own(data), VALID) for own in (corpora.meld, corpora.vader))
     for name, samples in {
         "mosi_valid": part(mosi, VALID),
         "mosi_test": part(mosi, TEST),
         "sst_dev": part(sst, VALID),
-        "meld_dev": part(corpora.meld(data), VALID),
-        "vader_held_out": part(corpora.vader(data), VALID),
+        "meld_dev": as_written(meld, 1.0, 0),
+        "meld_dev_heard": meld,
+        "vader_held_out": as_written(vader, 1.0, 0),
+        "vader_held_out_heard": vader,
     }.items():
         predicted, sides = score(encoder, head, samples)
         label = np.array([sample.label for sample in samples])
         measured[name] = {"n": len(samples), **regression(predicted, label)}
-        if name == "meld_dev":
+        if name.startswith("meld_dev"):
             measured[name] = {
                 "n": len(samples),
                 "r": pearson(predicted, label),

@@ -36,11 +36,13 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
         cuts: how many cuts are made of each text of MOSI that is long enough.
         teachers: SHA-256 of the teachers' weights; empty for none.
         taught: share of what the teachers say in the score that is learned, where people rated; where
-            they gave a class, all of it is the teachers'.
+            they called it negative or positive, all of it is the teachers'.
+        taught_neutral: the same where they called it neutral.
         start: SHA-256 of tuned layers to begin with instead of the encoder's own.
         mosi_epochs: passes over MOSI in a run of stage 2.
         mixed: texts of stage 1 in each of them, as a multiple of MOSI's.
         mosi_runs: runs of stage 2, each from the end of stage 1; the mean of their weights is the result.
+        written: share of the texts, where people wrote them, that keep punctuation and emoticons.
         misheard: share of the texts in which words are heard wrongly, and how many of their words.
         sides: weight of the cross entropy of negative, neutral and positive, of texts with a class.
         chats: weight of the score's error of such texts: their class is no number, and they are far
@@ -61,6 +63,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     cuts: int = 3
     teachers: str = ""
     taught: float = 0.5
+    taught_neutral: float = 0.5
     limit: int = 0
     precision: str = "bfloat16"
     batch: int = 64
@@ -69,6 +72,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     mosi_epochs: int = 3
     mixed: float = 1.0
     mosi_runs: int = 2
+    written: float = 0.5
     misheard: tuple[float, float] = (0.3, 0.12)
     sides: float = 0.5
     chats: float = 0.3
@@ -92,7 +96,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
 class Texts(msgspec.Struct, frozen=True):
     """The samples of a run, and which of them serve what (indices into ``samples``).
 
-    ``said`` are the same texts before words in them were heard wrongly, ``taught (n,)`` what teachers
+    ``said`` are the same texts before words in them were heard wrongly, and unpunctuated, ``taught (n,)`` what teachers
     say of these.
     """
 
@@ -113,12 +117,14 @@ class Texts(msgspec.Struct, frozen=True):
         """``(n,) int64``: 0, 1, 2 for negative, neutral, positive; -1 where only a number is known."""
         return torch.tensor([corpora.side(sample) for sample in self.samples])
 
-    def targets(self, share: float) -> Tensor:
-        """``(n,) float32``: the scores to learn, ``share`` of them the teachers' where people rated,
-        all of them where they gave a class; the labels where there are no teachers."""
+    def targets(self, rated: float, neutral: float) -> Tensor:
+        """``(n,) float32``: the scores to learn, a share ``rated`` of them the teachers' where people
+        rated, ``neutral`` where they called it that, all of them where they gave a side; the labels
+        where there are no teachers."""
         if self.taught is None:
             return self.labels
-        weight = torch.where(self.sides >= 0, 1.0, share)
+        shares = torch.tensor([1.0, neutral, 1.0, rated])  # by side, unknown last
+        weight = shares[self.sides]
         return torch.lerp(self.labels, torch.from_numpy(self.taught), weight)
 
 
@@ -161,6 +167,7 @@ def read_texts(data: Path, protocol: Protocol) -> Texts:
     valid = part(everything, VALID)
     said = [sample.text for sample in general + own + valid]
     general, own = (_partly_misheard(texts, protocol) for texts in (general, own))
+    general = corpora.as_written(general, protocol.written, seed + 4)
     ends = np.cumsum([len(general), len(own), len(valid)]).tolist()
     return Texts(
         general + own + valid,

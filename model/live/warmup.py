@@ -45,7 +45,7 @@ class WarmUp(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     text: int = 1200
-    voice: int = 1300
+    voice: int = 2600
     face: int = 3000
     faces: int = 60_000
     batch: int = 64

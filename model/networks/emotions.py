@@ -47,6 +47,11 @@ def positive_odds(logits: Tensor) -> Tensor:
     return logits[..., ACTED_POSITIVE].logsumexp(-1) - logits[..., NEGATIVE].logsumexp(-1)
 
 
+def happy_odds(logits: Tensor) -> Tensor:
+    """``(..., 8)`` to logarithmic odds ``(...)`` of happy against the negative emotions."""
+    return logits[..., POSITIVE].logsumexp(-1) - logits[..., NEGATIVE].logsumexp(-1)
+
+
 def surprise(logits: Tensor, targets: Tensor) -> Tensor:
     """Minus the logarithm of the probability of ``targets (N, 8) bool``, per row of ``(N, 8)``."""
     told = logits.masked_fill(~targets, -torch.inf).logsumexp(-1)

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from features.errors import AssetError, CheckpointError
-from features.text import plain
+from features.text import written
 from model.text.deltas import unpacked
 from model.text.weights import bert_weights
 
@@ -171,8 +171,8 @@ class TextEncoder(nn.Module):
         ]
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Texts in plain form to tokens: at most 64 with both marks, padded to the longest."""
-        encoded = self._tokenizer.encode_batch([plain(text) for text in texts])
+        """Texts as heard or as written to tokens: at most 64 with both marks, padded to the longest."""
+        encoded = self._tokenizer.encode_batch([written(text) for text in texts])
         longest = max((len(item.ids) for item in encoded), default=0)
         ids = torch.zeros(len(encoded), longest, dtype=torch.int64)
         mask = torch.zeros(len(encoded), longest, dtype=torch.bool)
@@ -183,7 +183,7 @@ class TextEncoder(nn.Module):
 
     def cut(self, texts: Sequence[str]) -> list[bool]:
         """Whether each text is longer than what :meth:`tokenize` takes, so that its end is not read."""
-        encoded = self._tokenizer.encode_batch([plain(text) for text in texts])
+        encoded = self._tokenizer.encode_batch([written(text) for text in texts])
         return [bool(item.overflowing) for item in encoded]
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
