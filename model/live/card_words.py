@@ -124,8 +124,8 @@ FAILS: Final = """## Where it fails
 - Voices were taught by acted feelings of fourteen actors who say two sentences; everyday feelings are
   weaker, and in another language less is left (EMO-DB, where happy and angry are told apart worst).
   People who speak up may be read as negative.
-- Ensembles, other normalisation and spread over the speaker's own windows did not help the voice in
-  another language; more speakers would.
+- Ensembles, other normalisation, copies at other speeds and spread over the speaker's own windows did not help the
+  voice's score in another language; more speakers, and more languages, would.
 - A few seconds into a session the voice's statistics are those of actors, see 'first words'. The predictor
   holds a new voice back meanwhile, which the tables here leave out: lively speakers seem angry at first.
 - Glasses, beards, low light, side views, accents, ages, groups of people: not measured.
