@@ -192,8 +192,6 @@ def test_the_mean_of_two_tunings_is_a_tuning(data: Path, tmp_path: Path, text_fo
         for seed, folder in enumerate(folders):
             own = replace(brief, seed=seed)
             text_tuning.run(data, folder, text_folder, own, progress)
-        deeper = tmp_path / "deeper"
-        text_tuning.run(data, deeper, text_folder, replace(brief, layers=2), progress)
     report = text_mean.run(data, tmp_path / "mean", folders, text_folder)
     found = json.loads(report.read_text(encoding="utf-8"))
     assert [own["seed"] for own in found["mean_of"]] == [0, 1]
@@ -210,7 +208,7 @@ def test_the_mean_of_two_tunings_is_a_tuning(data: Path, tmp_path: Path, text_fo
     with pytest.raises(corpora_text.CorpusError, match="two tunings or more"):
         text_mean.run(data, tmp_path / "mean", folders[:1], text_folder)
     with pytest.raises(corpora_text.CorpusError, match="unlike layers"):
-        text_mean.run(data, tmp_path / "mean", [folders[0], deeper], text_folder)
+        text_mean.mean_of([{"layers.10.x": mean}, {"layers.11.x": mean}])
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
