@@ -21,6 +21,7 @@ READ = {"auc_read": 0.95, "balanced_read": 0.86, "auc_happy_read": 0.9}
 SMALL = RTILConfig(width=16, heads=2, feedforward=16, state_components=8, gate_hidden=8)
 MEASURED: dict[str, dict[str, float]] = {
     "text mosi test": {**TEXT, "mae": 0.62, "acc2_non0": 86.9},
+    "text meld dev as heard": {"n": 1109.0, "r": 0.39, "weighted_f1_3": 56.072},
     "words alone": {**TEXT, "valid_mae": 0.57},
     "voice emodb, known speaker, both streams": {**SIDES, **READ},
     "neutral face one": {"n": 6.0, "mean": -0.51, "sd": 0.1},
@@ -48,7 +49,11 @@ def test_each_line_says_what_was_reached_and_whether_that_was_asked_for() -> Non
     assert met["same clips, voice+face"] is False, "behind by five deviations"
     assert met["80 % interval, voice"] is True
     assert found["MOSI test, this checkpoint from words alone: MAE"].n == 686
-    assert not any(what.startswith("MELD") for what in found), "what was not measured is not shown"
+    heard = found["MELD dev without punctuation, as speech comes: weighted F1, %"]
+    assert (heard.reached, heard.met) == ("56.1", None)
+    assert not any(what.startswith("MELD dev as written") for what in found), (
+        "what was not measured is not shown"
+    )
 
 
 def test_a_share_over_people_is_told_of_all_who_were_left_out() -> None:

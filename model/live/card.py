@@ -28,7 +28,7 @@ def card(checkpoint: Checkpoint) -> str:
     settings = checkpoint.settings
     counts = (
         f"Training and validation together: {settings.get('voice_clips', '?')} voice clips with speech "
-        f"in them, {settings.get('faces', '?')} faces, {settings.get('texts', '?')} texts."
+        f"in them, copies at another speed among them, {settings.get('faces', '?')} faces, {settings.get('texts', '?')} texts."
     )
     parts = [
         BEGINNING, DATA, counts, TRAINING, _reached(rows(measured)), _seeds(measured),
@@ -184,7 +184,7 @@ def _intervals(measured: Measures) -> str:
         for k, v in measured.items() if k.startswith(LEFT_OUT)
     )  # fmt: skip
     after = (
-        "\n\nOf actors who were left out, each fifth judged by the width that the others' residuals ask "
+        "\n\nOf actors who were left out, each of five parts judged by the width that the others' residuals ask "
         f"for: {others}." if others else ""
     )  # fmt: skip
     return (

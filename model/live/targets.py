@@ -90,7 +90,7 @@ def rows(measured: Measures) -> list[Row]:
     for what, entry, measure in BESIDE:
         if entry in measured:
             own = measured[entry]
-            shown = f"{own[measure]:.3f}"
+            shown = f"{own[measure]:.{1 if what.endswith('%') else 3}f}"
             out.append(Row(what, "reported", shown, round(own.get("n", 0)), None))
     out += _each(measured, "neutral face ", _rest)
     out += _each(measured, "clips ", _subset)
