@@ -45,7 +45,8 @@ SLOT_FRAMES: Final = 125
 SLOT_CELLS: Final = 16
 CELLS_PER_S: Final = 4
 COPY: Final = "~"  # ends the names of a copy and of its speaker
-SPEEDS: Final = (1.1, 0.9)  # of copies of men's clips and of women's
+FASTER: Final = 1.1  # copies of men's clips
+SLOWER: Final = 0.9  # and of women's
 PAUSE_S: Final = 0.5  # silence after a clip, in which its last utterance ends
 
 
@@ -103,10 +104,15 @@ def copies(clips: Sequence[VoiceClip]) -> list[VoiceClip]:
     return [
         replace(
             clip, id=clip.id + COPY, speaker=clip.speaker + COPY,
-            speed=SPEEDS[int(clip.speaker) % len(SPEEDS) == 0],
+            speed=SLOWER if is_woman(clip.speaker) else FASTER,
         )
         for clip in clips
     ]  # fmt: skip
+
+
+def is_woman(actor: str) -> bool:
+    """RAVDESS' actors of even number are women."""
+    return int(actor) % 2 == 0
 
 
 def actor_of(speaker: str) -> str:

@@ -25,7 +25,7 @@ import typer
 from features.errors import CorpusError
 from features.spec import FACE, LIVE
 from model.corpora.text import TEST, TRAIN
-from model.corpora.voice import VoiceClip, actor_of, feature_path, load_voice, ravdess
+from model.corpora.voice import VoiceClip, actor_of, feature_path, is_woman, load_voice, ravdess
 from model.live.banks import Banks, FaceBank, TextBank, VoiceBank
 from model.live.data import DataPlan, built_copies, windows_of
 from model.live.faces import FaceMaker
@@ -129,7 +129,7 @@ def over_folds(folds: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[s
         means = {key: float(np.mean([part[key] for part in own])) for key in own[0]}
         out[name] = {**means, "n": float(sum(part["n"] for part in own))}
     actors = {name: own for fold in folds for name, own in fold.items() if name not in STREAMS}
-    women = {name for name in actors if int(name.removeprefix("actor ")) % 2 == 0}
+    women = {name for name in actors if is_woman(name.removeprefix("actor "))}
     for group, names in {"women": women, "men": set(actors) - women}.items():
         keys = ("auc_read", "balanced_read")
         own = [actors[name] for name in sorted(names)]

@@ -10,6 +10,7 @@ import numpy as np
 from features.messages import MODALITIES
 from model.calibration import Calibration
 from model.corpora.text import TEST
+from model.corpora.voice import is_woman
 from model.live.banks import NEUTRAL_SPOKEN, NONE, Banks, VoiceBank
 from model.live.judging import (
     alone,
@@ -30,7 +31,6 @@ from model.networks.rtil import RTIL
 
 Measures = dict[str, dict[str, float]]
 RESAMPLED: Final = 200
-FEMALE: Final = 2  # RAVDESS: actors of even number are women
 SUBSETS: Final = ([0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2])
 
 
@@ -82,7 +82,7 @@ class Judged:
     def speakers(self, name: str) -> Measures:
         """The voice alone, by gender and by actor."""
         speaker = self.banks.voice.speaker
-        women = np.array([int(own) % FEMALE == 0 for own in speaker.tolist()])
+        women = np.array([is_woman(own) for own in speaker.tolist()])
         groups = {"women": women, "men": ~women}
         groups |= {f"actor {own}": speaker == own for own in sorted(set(speaker.tolist()))}
         return {
