@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Files of tests that run at a time; many wait for sound, sockets or a browser. 1 is kindest to a debugger.
+JOBS ?= 2
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -17,8 +19,8 @@ demo: setup ## start the page on the demo source (Ctrl-C ends it)
 	TONALITY_DEMO=1 $(BIN)/streamlit run dashboard/app.py
 
 test: FOR := test
-test: setup ## run every test
-	$(BIN)/pytest
+test: setup ## run every test (JOBS=1: one file at a time)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(INSTALLED) ## linter, check of the formatting, types
 	$(BIN)/ruff check .

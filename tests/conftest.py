@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from features.assets import Assets
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+settings.register_profile("ours", deadline=None)  # no test fails on a clock
+settings.load_profile("ours")
 
 
 @pytest.fixture(scope="module")

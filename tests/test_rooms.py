@@ -73,7 +73,7 @@ FILES: Final = dict(modules())
 IMPORTS: Final = {name: imported(path, set(FILES)) for name, path in FILES.items()}
 
 
-@pytest.mark.parametrize("room", MAY)
+@pytest.mark.parametrize("room", sorted(MAY))
 def test_a_room_imports_what_it_may(room: str) -> None:
     own = [name for name in FILES if room_of(name) == room]
     assert own, f"{room} is empty: mend the rules"
