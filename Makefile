@@ -20,7 +20,8 @@ demo: setup ## start the page on the demo source (Ctrl-C ends it)
 
 test: FOR := test
 test: setup ## run every test (JOBS=1: one file at a time)
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile -m "not alone"
+	$(BIN)/pytest -m alone
 
 lint: $(INSTALLED) ## linter, check of the formatting, types
 	$(BIN)/ruff check .

@@ -126,12 +126,12 @@ def make(
 
 INSTALL = "python -m pip install --quiet -e .[dev]"
 MODELS = "python -m dashboard.models_cli fetch"
-TESTS = "pytest --numprocesses 2 --dist loadfile"
+TESTS = ["pytest --numprocesses 2 --dist loadfile -m not alone", "pytest -m alone"]
 
 
 def test_make_sets_up_once_and_then_only_looks(checkout: Path) -> None:
-    assert make(checkout, "test")[1] == ["system test", INSTALL, MODELS, TESTS]
-    assert make(checkout, "test")[1] == ["system test", MODELS, TESTS]
+    assert make(checkout, "test")[1] == ["system test", INSTALL, MODELS, *TESTS]
+    assert make(checkout, "test")[1] == ["system test", MODELS, *TESTS]
     demo = make(checkout, "demo")[1]
     assert demo == ["system", MODELS, "streamlit run dashboard/app.py"]
 
