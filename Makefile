@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Files of tests that run at a time; many wait for sound, sockets or a browser. 1 is kindest to a debugger.
+# Files of tests that run at a time; many wait for sound, sockets or a browser.
 JOBS ?= 2
 INSTALLED := $(VENV)/.installed
 

@@ -62,7 +62,7 @@ def button(page: Page, name: str) -> Locator:
 
 def connect(page: Page) -> None:
     """Once more where the browser was asked before the last choice had reached it."""
-    for _ in range(3):
+    for _ in range(2):
         press(page, "Connect")
         if stays_connected(page):
             return
@@ -70,19 +70,22 @@ def connect(page: Page) -> None:
 
 
 def stays_connected(page: Page) -> bool:
-    """Whether it is connected for half a second; not, once *Connect* has shown for five.
+    """Whether it is connected for half a second, or was let go as long, and says why.
 
     Words and button are looked at together: the words alone may be those of the connection before.
     """
     connected = let_go = 0
     for _ in range(WAIT_MS // 500):
         page.wait_for_timeout(500)
-        told = page.get_by_text("This browser is connected").is_visible()
-        connected = connected + 1 if told and button(page, "Disconnect").is_visible() else 0
-        let_go = let_go + 1 if button(page, "Connect").is_visible() else 0
-        if connected == 2 or let_go == 10:
+        connected = connected + 1 if shows(page, "This browser is connected", "Disconnect") else 0
+        let_go = let_go + 1 if shows(page, "opened more than is to be used", "Connect") else 0
+        if connected == 2 or let_go == 2:
             return connected == 2
     raise AssertionError(page.get_by_test_id("stSidebar").inner_text())
+
+
+def shows(page: Page, words: str, name: str) -> bool:
+    return page.get_by_text(words).is_visible() and button(page, name).is_visible()
 
 
 def test_before_the_browser_has_said_yes_nothing_can_start(page: Page) -> None:
