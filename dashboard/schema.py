@@ -11,7 +11,7 @@ from dashboard.lines import PredictionLine
 
 
 class WorkerLine(msgspec.Struct, frozen=True):
-    """One worker process: what it does, why, and how often it was started again."""
+    """One worker process: what it does, why, how often it was started again, and why last."""
 
     name: str
     role: str
@@ -23,6 +23,7 @@ class WorkerLine(msgspec.Struct, frozen=True):
     restarts: int
     memory_mib: int
     paused: bool = False
+    failure: str = ""
 
 
 class ParticipantNow(msgspec.Struct, frozen=True):

@@ -220,6 +220,7 @@ def worker_line(state: WorkerState) -> dict[str, Any]:
         "detail": state.detail,
         "pid": state.pid,
         "restarts": state.restarts,
+        "failure": state.failure,
         "paused": state.paused,
         "memory_mib": round(state.memory_mib / 8) * 8,
     }

@@ -185,7 +185,7 @@ def paused(studio: Studio) -> None:
 
 
 def restarting(studio: Studio) -> None:
-    said = "() => window.tonality.live.part('banner').textContent.includes('being restarted')"
+    said = "() => window.tonality.live.part('banner').textContent.includes('restarted: ')"
 
     def fall() -> None:
         eventually(lambda: studio.server.workers()[0]["state"] == "running")

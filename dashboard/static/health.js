@@ -143,7 +143,7 @@ export class Health {
     const rows = workers.map((worker) => ({
       state: worker.state,
       cells: [
-        worker.name, worker.paused ? "paused" : worker.state, worker.detail || "–", since(heard.get(worker.name), worker.state),
+        worker.name, worker.paused ? "paused" : worker.state, said(worker), since(heard.get(worker.name), worker.state),
         String(worker.restarts ?? 0), worker.memory_mib ? `${worker.memory_mib} MiB` : "–", worker.pid ?? "–",
       ],
     }));
@@ -217,6 +217,11 @@ const number = (value, digits) => (value === null ? "–" : value.toFixed(digits
 function age(seen_s, strip) {
   if (seen_s === undefined || !strip) return "–";
   return `${Math.max(0, strip.newest - seen_s).toFixed(1)} s`;
+}
+
+function said(worker) {
+  const again = worker.failure ? `last restarted: ${worker.failure}` : "";
+  return [worker.detail, again].filter(Boolean).join("; ") || "–";
 }
 
 function since(at, state) {

@@ -3,6 +3,8 @@
 import { MODALITIES } from "./store.js";
 
 const SILENT_MS = 3500; // a worker beats once a second
+const TOLD_MS = 6000; // a worker that died is told of for at least so long, however soon it is back
+const AGAIN = ["starting", "running", "paused"]; // what it may be then
 
 export function conditions(store, session, participant, strip, linked, data, now) {
   const capture = captured(store, session, participant);
@@ -46,8 +48,8 @@ function banner(name, capture, silent, trouble, linked, now) {
   const network = trouble.find((worker) => worker.role === "inference" && worker.state === "failed");
   if (network) return { banner: `The inference worker does not run: ${network.detail} — mend it, then start the server again.`, bad: true };
   if (name === "failed") return { banner: `${capture.detail} — mend it, then press Start.`, bad: true };
-  const restarting = trouble.find((worker) => worker.state === "restarting");
-  if (restarting) return { banner: `The ${people(restarting)} stopped and is being restarted${restarting.detail ? `: ${restarting.detail}` : ""}. The curve goes on when it is back.`, bad: false };
+  const died = trouble.find((worker) => worker.state === "restarting" || (AGAIN.includes(worker.state) && now - worker.died < TOLD_MS));
+  if (died) return { banner: fall(died), bad: false };
   const failed = trouble.find((worker) => worker.state === "failed");
   if (failed) return { banner: `The ${people(failed)} does not run: ${failed.detail}`, bad: true };
   if (name === "ended") return { banner: `The source is over. Start it again, or choose another one ${where()}.`, bad: false };
@@ -57,6 +59,12 @@ function banner(name, capture, silent, trouble, linked, now) {
   if (name === "running" && inference?.detail.includes("untrained")) return { banner: "The network is untrained: the scores below mean nothing yet.", bad: false };
   if (silent && name === "running") return { banner: `Nothing heard from the capture worker for more than ${seconds(now - capture.at)} s.`, bad: false };
   return { banner: "", bad: false };
+}
+
+function fall(worker) {
+  const back = worker.state === "running";
+  const why = worker.failure ? `: ${worker.failure}` : "";
+  return `The ${people(worker)} stopped and ${back ? "was" : "is being"} restarted${why}. The curve goes on${back ? "" : " when it is back"}.`;
 }
 
 function hint(name, strip, capture, workers) {

@@ -133,7 +133,7 @@ export class Store {
     else if (message.type === "words") this.strip(message.session, message.participant).addWords(message);
     else if (message.type === "mark") this.strip(message.session, message.participant).addMark(message);
     else if (message.type === "status") this.addStatus(message);
-    else if (message.type === "workers") this.workers = message.workers;
+    else if (message.type === "workers") this.setWorkers(message.workers);
     else if (message.type === "forget") this.forget(message.session);
     else if (message.type === "beat") this.dropped = message.dropped;
   }
@@ -151,7 +151,18 @@ export class Store {
       strip.waits = waits ?? false;
     }
     for (const status of snapshot.statuses) this.addStatus(status);
-    this.workers = snapshot.workers;
+    this.setWorkers(snapshot.workers);
+  }
+
+  // A worker that died may be back before anybody has read of it: when it was noticed is kept.
+  setWorkers(workers) {
+    const before = new Map(this.workers.map((worker) => [worker.name, worker]));
+    const now = performance.now();
+    this.workers = workers.map((worker) => {
+      const known = before.get(worker.name);
+      const died = worker.state === "restarting" || (known && worker.restarts > known.restarts);
+      return { ...worker, died: died ? now : known?.died ?? -Infinity };
+    });
   }
 
   addStatus(status) {
