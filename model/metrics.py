@@ -18,7 +18,7 @@ intervals between the edges of :data:`SIMS_EDGES`, closed above, so that zero is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Final
@@ -27,6 +27,8 @@ import numpy as np
 
 from features.errors import TonalityError
 
+RESAMPLED: Final = 200
+ERROR: Final = "_se"
 SIMS_EDGES: Final = {2: (0.0,), 3: (-0.1, 0.1), 5: (-0.7, -0.1, 0.1, 0.7)}
 
 
@@ -139,6 +141,24 @@ def auilc(rates: Sequence[float], scores: Sequence[float]) -> float:
     if len(rates) != len(scores) or len(rates) < 2:
         raise ValueError(f"{len(scores)} scores at {len(rates)} rates; an area needs two or more")
     return float(np.trapezoid(np.asarray(scores, np.float64), np.asarray(rates, np.float64)))
+
+
+def standard_errors(
+    measure: Callable[[np.ndarray], Mapping[str, float]], groups: np.ndarray
+) -> dict[str, float]:
+    """How far each measure goes by the chance of who was asked, as ``NAME_se``: its deviation over samples
+    drawn again (bootstrap, Efron 1979; 200 times).
+
+    ``measure`` takes indices of samples, of which some are there twice; those of one of ``groups (n,)``,
+    as one person's clips, are drawn together.
+    """
+    chance = np.random.default_rng(0)
+    members = [np.flatnonzero(groups == own) for own in np.unique(groups)]
+    again = []
+    for _ in range(RESAMPLED):
+        drawn = chance.integers(len(members), size=len(members))
+        again.append(measure(np.concatenate([members[i] for i in drawn])))
+    return {f"{k}{ERROR}": float(np.nanstd([own[k] for own in again])) for k in again[0]}
 
 
 @dataclass(frozen=True, slots=True)

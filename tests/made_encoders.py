@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
 from model.data.splits import SequenceData, Split
 from model.data.streams import Text
+from model.networks.text_mean import TextMean, TextMeanConfig
+from model.research.checkpoint import ResearchCheckpoint, ResearchManifest
+from model.research.presets import training_plan
+from model.text.choice import load_encoder
+from model.text.tunable import TunableText
 
 WORDS = [
     "good",
@@ -95,6 +101,22 @@ def write_roberta(folder: Path) -> Path:
     )
     transformers.RobertaModel(config).save_pretrained(folder)
     return folder
+
+
+def write_teacher(encoder: Path, folder: Path, seed: int) -> ResearchCheckpoint:
+    """A checkpoint of words alone whose uppermost layer was tuned: moved a little."""
+    plan = training_plan("text", encoder=str(encoder), tune="upper:1", text="encoder")
+    states = cast(TunableText, load_encoder(str(encoder), "upper:1"))
+    torch.manual_seed(seed)
+    tuned = {name: value + 0.1 * torch.randn_like(value) for name, value in states.tuned().items()}
+    config = TextMeanConfig(widths=(states.width, 1, 1))
+    manifest = ResearchManifest(
+        plan=plan, seed=seed, best_epoch=1, words=config, text_encoder=str(encoder),
+        text_learned=len(tuned), data="made", low=-3.0, high=3.0,
+    )  # fmt: skip
+    found = ResearchCheckpoint(TextMean(config).eval(), manifest, text=tuned)
+    found.save(folder)
+    return found
 
 
 def texts(sizes: dict[str, int], name: str = "made") -> SequenceData:

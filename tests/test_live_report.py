@@ -1,19 +1,24 @@
-"""The table of what was to be reached, the means over seeds, and the card. Run time: under a second."""
+"""The table of what was to be reached, the means over seeds, and the card. Run time: about 5 s, to load transformers."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from model.checkpoint import untrained
+from model.corpora.text import MOSI_FILE
 from model.live.card import card
 from model.live.folds import over_folds
 from model.live.judged import behind
-from model.live.report import means
+from model.live.report import means, words_alone
 from model.live.targets import rows
+from model.metrics import standard_errors
 from model.networks.rtil import RTILConfig
+from tests.made_encoders import write_mpnet, write_teacher
 
 TEXT = {"n": 686.0, "mae": 0.61, "r": 0.84, "acc2_has0": 86.0, "acc2_non0": 88.7, "acc7": 47.0}
 SIDES = {"n": 192.0, "auc": 0.9, "auc_happy": 0.8, "balanced": 0.7}
@@ -56,6 +61,21 @@ def test_each_line_says_what_was_reached_and_whether_that_was_asked_for() -> Non
     )
 
 
+def test_what_is_missed_by_less_than_its_standard_error_is_said_to_be_near() -> None:
+    own = {name: dict(values) for name, values in MEASURED.items()}
+    own["text mosi test"]["acc2_non0_se"] = 0.5
+    own["voice emodb, known speaker, both streams"]["auc_happy_se"] = 0.02
+    found = {row.what: row for row in rows(own)}
+    close = found["MOSI test, this checkpoint from words alone: Acc-2 Non0, %"]
+    assert (close.reached, close.met, close.near) == ("86.9 ± 0.5", False, True)
+    far = found["EMO-DB, happy against negative: AUC"]
+    assert (far.reached, far.met, far.near) == ("0.800 ± 0.020", False, False)
+    assert not found["RAVDESS, actors left out: AUC"].near, "nothing is known of its error"
+    text = card(replace(untrained(config=SMALL), metrics=own))
+    assert "missed, 1 of them by less than one standard error" in text
+    assert "| 86.9 ± 0.5 | 686 | **no** (within ±) |" in text
+
+
 def test_a_share_over_people_is_told_of_all_who_were_left_out() -> None:
     own = {**MEASURED, "left out voice": {"n": 720.0, "coverage": 0.81}}
     own["interval voice"] = {"n": 240.0, "half_width": 1.5, "coverage": 0.73}
@@ -67,6 +87,25 @@ def test_a_share_over_people_is_told_of_all_who_were_left_out() -> None:
     assert "80 % interval, voice" not in found
     text = card(replace(untrained(config=SMALL), metrics=own))
     assert "voice 81.0 % of 720 windows" in text
+
+
+def test_the_best_encoder_of_words_is_told_with_the_chance_of_its_texts(tmp_path: Path) -> None:
+    path = tmp_path / "data" / MOSI_FILE
+    path.parent.mkdir(parents=True)
+    texts = [
+        f"the {word} was {how}" for word in ("film", "plot", "actor") for how in ("good", "bad")
+    ]
+    lines = [f"{text},{2.0 * (-1) ** i},test" for i, text in enumerate(texts)]
+    path.write_text("\n".join(["text,label,split_std", *lines, "it was,1.0,train"]))
+    folder = tmp_path / "seed-0"
+    teacher = write_teacher(write_mpnet(tmp_path / "encoder"), folder, 0)
+    metrics = {"valid": {"valid_mae": 0.6}, "test": {"mae": 0.61, "acc2_has0": 85.0}}
+    manifest = msgspec.structs.replace(teacher.manifest, metrics=metrics)
+    replace(teacher, manifest=manifest).save(folder)
+    own = words_alone(tmp_path / "data", tmp_path / "cache", [folder])["words alone"]
+    assert (own["mae"], own["acc2_has0"], own["valid_mae"], own["n"]) == (0.61, 85.0, 0.6, 6)
+    assert 0.05 < own["acc2_has0_se"] < 50 and 0 < own["mae_se"] < 2
+    assert words_alone(tmp_path / "data", tmp_path / "cache", []) == {}
 
 
 def test_the_card_is_written_from_what_is_recorded() -> None:
@@ -94,10 +133,28 @@ def test_folds_are_put_together_by_stream_gender_and_actor() -> None:
         [{**streams, "actor 01": own, "actor 02": worse}, {**streams, "actor 03": own}]
     )
     assert found["both streams"]["n"] == 16
+    spread = np.std([0.86, 0.66, 0.86]) / np.sqrt(3)
+    assert found["both streams"]["balanced_read_se"] == pytest.approx(spread)
+    assert "balanced_read_se" not in found["states"]
     assert found["women"]["balanced_read"] == pytest.approx(0.66)
     assert found["men"]["n"] == 16
     assert found["actors"]["least"] == pytest.approx(0.66)
     assert found["actors"]["greatest"] == pytest.approx(0.86)
+
+
+def test_standard_errors_are_those_of_a_mean_and_wider_over_people() -> None:
+    value = np.random.default_rng(0).normal(size=400)
+
+    def mean(rows: np.ndarray) -> dict[str, float]:
+        return {"mean": float(value[rows].mean())}
+
+    alone = standard_errors(mean, np.arange(400))
+    assert alone["mean_se"] == pytest.approx(value.std() / 20, rel=0.15)
+    assert standard_errors(mean, np.arange(400)) == alone
+    value = np.repeat(value[:20], 20)  # twenty people who each say one thing twenty times
+    over_people = standard_errors(mean, np.repeat(np.arange(20), 20))
+    assert over_people["mean_se"] == pytest.approx(value.std() / np.sqrt(20), rel=0.2)
+    assert over_people["mean_se"] > 3 * standard_errors(mean, np.arange(400))["mean_se"]
 
 
 def test_behind_is_the_difference_and_what_it_varies_by() -> None:

@@ -19,31 +19,14 @@ from features.errors import CheckpointError
 from model.corpora.text import TextSample
 from model.live.teaching import best_of, digest, taught
 from model.live.tuning_plan import Texts
-from model.networks.text_mean import TextMean, TextMeanConfig
-from model.research.checkpoint import ResearchCheckpoint, ResearchManifest
-from model.research.presets import training_plan
+from model.networks.text_mean import TextMean
+from model.research.checkpoint import ResearchCheckpoint
 from model.text.choice import load_encoder
 from model.text.encoder import masked_mean
 from model.text.tunable import TunableText
-from tests.made_encoders import write_mpnet
+from tests.made_encoders import write_mpnet, write_teacher
 
 TEXTS = ("the film was very good", "it was awful", "the plot", "a great actor and a poor story")
-
-
-def made(encoder: Path, folder: Path, seed: int) -> ResearchCheckpoint:
-    """A checkpoint of words alone whose uppermost layer was tuned: moved a little."""
-    plan = training_plan("text", encoder=str(encoder), tune="upper:1", text="encoder")
-    states = cast(TunableText, load_encoder(str(encoder), "upper:1"))
-    torch.manual_seed(seed)
-    tuned = {name: value + 0.1 * torch.randn_like(value) for name, value in states.tuned().items()}
-    config = TextMeanConfig(widths=(states.width, 1, 1))
-    manifest = ResearchManifest(
-        plan=plan, seed=seed, best_epoch=1, words=config, text_encoder=str(encoder),
-        text_learned=len(tuned), data="made", low=-3.0, high=3.0,
-    )  # fmt: skip
-    found = ResearchCheckpoint(TextMean(config).eval(), manifest, text=tuned)
-    found.save(folder)
-    return found
 
 
 def said(checkpoint: ResearchCheckpoint, texts: Sequence[str]) -> np.ndarray:
@@ -64,7 +47,7 @@ def said(checkpoint: ResearchCheckpoint, texts: Sequence[str]) -> np.ndarray:
 def test_the_mean_of_what_teachers_say_is_kept(tmp_path: Path) -> None:
     encoder = write_mpnet(tmp_path / "encoder")
     folders = [tmp_path / f"seed-{seed}" for seed in range(2)]
-    teachers = [made(encoder, folder, seed) for seed, folder in enumerate(folders)]
+    teachers = [write_teacher(encoder, folder, seed) for seed, folder in enumerate(folders)]
     heard: list[int] = []
     scores = taught(TEXTS, folders, tmp_path / "cache", heard.append)
     assert sum(heard) == 2 * len(TEXTS)
@@ -77,7 +60,7 @@ def test_the_mean_of_what_teachers_say_is_kept(tmp_path: Path) -> None:
 
 
 def test_who_does_not_know_words_alone_is_no_teacher(tmp_path: Path) -> None:
-    checkpoint = made(write_mpnet(tmp_path / "encoder"), tmp_path / "seed-0", 0)
+    checkpoint = write_teacher(write_mpnet(tmp_path / "encoder"), tmp_path / "seed-0", 0)
     strange = replace(
         checkpoint, manifest=msgspec.structs.replace(checkpoint.manifest, text_encoder="")
     )
@@ -89,13 +72,13 @@ def test_who_does_not_know_words_alone_is_no_teacher(tmp_path: Path) -> None:
 def test_the_best_of_words_alone_is_chosen_on_validation(tmp_path: Path) -> None:
     encoder = write_mpnet(tmp_path / "encoder")
     for seed, (valid, test) in enumerate(((0.6, 0.61), (0.58, 0.63))):
-        own = made(encoder, tmp_path / f"seed-{seed}", seed)
+        own = write_teacher(encoder, tmp_path / f"seed-{seed}", seed)
         metrics = {"valid": {"valid_mae": valid}, "test": {"mae": test}}
         manifest = msgspec.structs.replace(own.manifest, metrics=metrics)
         replace(own, manifest=manifest).save(tmp_path / f"seed-{seed}")
     folders = [tmp_path / "seed-0", tmp_path / "seed-1"]
-    assert best_of(folders) == {"mae": 0.63, "valid_mae": 0.58}
-    assert best_of([]) == {}
+    assert best_of(folders) == (tmp_path / "seed-1", {"mae": 0.63, "valid_mae": 0.58})
+    assert best_of([]) is None
 
 
 def test_teachers_share_the_score_of_what_is_rated_and_have_all_of_a_side() -> None:

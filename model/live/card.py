@@ -45,12 +45,19 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 def _reached(found: Sequence[Row]) -> str:
     marks = {True: "yes", False: "**no**", None: ""}
-    lines = [(r.what, r.target, r.reached, str(r.n), marks[r.met]) for r in found]
+    within = {True: " (within ±)", False: ""}
+    lines = [
+        (r.what, r.target, r.reached, str(r.n), f"{marks[r.met]}{within[r.near]}") for r in found
+    ]
     missed = sum(row.met is False for row in found)
+    near = sum(row.near for row in found)
+    close = f", {near} of them by less than one standard error" if near else ""
     return (
         "## What was to be reached, and what was\n"
         "`tonality evaluate live --data CORPORA` prints this table; test parts that training never "
-        f"read. {missed} of {sum(row.met is not None for row in found)} are missed.\n\n"
+        f"read. {missed} of {sum(row.met is not None for row in found)} are missed{close}. ± is one standard "
+        "error by the chance of which texts, pictures or, of voices, people were asked (bootstrap); what "
+        "another training would give is under Seeds.\n\n"
         + _table(("what", "to reach", "reached", "n", "reached?"), lines)
     )
 

@@ -34,7 +34,7 @@ from model.live.learning import new_network
 from model.live.plan import DEFAULT_CACHE, SIZES, LivePlan
 from model.live.samples import ClipVoice, Streams, voice_priors
 from model.live.warmup import WarmUp
-from model.metrics import over_seeds
+from model.metrics import ERROR, over_seeds
 from model.networks.emotions import EMOTIONS
 from model.networks.inputs import Prior
 from model.networks.rtil import RTIL
@@ -122,7 +122,8 @@ def only_voices(voice: VoiceBank, priors: dict[str, Prior]) -> Banks:
 
 
 def over_folds(folds: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Means over the folds by stream, and of the actors the women, the men, and the spread."""
+    """Means over the folds by stream, and of the actors the women, the men, and the spread; of both
+    streams the standard errors over actors too."""
     out = {}
     for name in STREAMS:
         own = [fold[name] for fold in folds]
@@ -135,6 +136,10 @@ def over_folds(folds: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[s
         own = [actors[name] for name in sorted(names)]
         out[group] = {key: float(np.mean([part[key] for part in own])) for key in keys}
         out[group]["n"] = float(sum(part["n"] for part in own))
+    whole = out[next(iter(STREAMS))]
+    for key in ("auc_read", "balanced_read"):
+        people = [own[key] for own in actors.values()]
+        whole[f"{key}{ERROR}"] = float(np.std(people) / np.sqrt(len(people)))
     every = np.array([own["balanced_read"] for own in actors.values()])
     out["actors"] = {
         "n": float(len(every)), "least": float(every.min()), "greatest": float(every.max()),

@@ -26,11 +26,10 @@ from model.live.judging import (
     video_windows,
     voice_sides,
 )
-from model.metrics import pearson, regression, weighted_f1
+from model.metrics import ERROR, accuracy, pearson, regression, standard_errors, weighted_f1
 from model.networks.rtil import RTIL
 
 Measures = dict[str, dict[str, float]]
-RESAMPLED: Final = 200
 SUBSETS: Final = ([0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2])
 
 
@@ -53,14 +52,11 @@ class Judged:
         for name in dict.fromkeys(self.corpus.tolist()):
             rows = np.flatnonzero(self.corpus == name)
             score, label = self._alone(0, rows), self.banks.text.label[rows]
-            out[f"text {name}"] = {"n": len(rows), **regression(score, label)}
+            own = {**regression(score, label), **rated_errors(score, label)}
             if name.startswith("meld dev"):
                 sides = sides_of(read_rows(self.network, self.banks, 0, rows))
-                out[f"text {name}"] = {
-                    "n": len(rows),
-                    "r": pearson(score, label),
-                    "weighted_f1_3": weighted_f1(sides, np.sign(label)),
-                }
+                own = {"r": pearson(score, label), **classed(sides, np.sign(label))}
+            out[f"text {name}"] = {"n": len(rows), **own}
         return out
 
     def voices(self, name: str) -> Measures:
@@ -74,7 +70,7 @@ class Judged:
         rows = np.arange(len(voice.label))
         return {
             f"voice {name}, {case}": voice_sides(
-                self.network, replace(self.banks, voice=bank), rows
+                self.network, replace(self.banks, voice=bank), rows, errors=True
             )
             for case, bank in cases.items()
         }
@@ -100,6 +96,7 @@ class Judged:
             out["face fer2013 public test"] = {
                 "n": int((face.emotion[test] != "surprise").sum()),
                 "balanced_3": three_sides(sides, face.emotion[test]),
+                **sided_errors(sides, face.emotion[test]),
                 "mae": float(np.abs(self._alone(2, test) - face.label[test]).mean()),
             }
             moving = read_rows(self.network, self.banks, 2, test, np.random.default_rng(0))
@@ -175,14 +172,46 @@ class Judged:
         return score_rows(self.network, self.banks, alone(m, rows))
 
 
+def rated_errors(score: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Standard errors of MAE and of Acc-2 in both forms, over texts."""
+
+    def measures(rows: np.ndarray) -> dict[str, float]:
+        own, truth = score[rows], label[rows]
+        signed = truth != 0
+        return {
+            "mae": float(np.abs(own - truth).mean()),
+            "acc2_has0": accuracy(own >= 0, truth >= 0),
+            "acc2_non0": accuracy(own[signed] > 0, truth[signed] > 0),
+        }
+
+    return standard_errors(measures, np.arange(len(label)))
+
+
+def classed(sides: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Weighted F1 of negative, neutral, positive, and its standard error over texts."""
+
+    def measure(rows: np.ndarray) -> dict[str, float]:
+        return {"weighted_f1_3": weighted_f1(sides[rows], truth[rows])}
+
+    every = np.arange(len(truth))
+    return {**measure(every), **standard_errors(measure, every)}
+
+
+def sided_errors(sides: np.ndarray, emotion: np.ndarray) -> dict[str, float]:
+    """Standard error of :func:`model.live.judging.three_sides`, over pictures."""
+    return standard_errors(
+        lambda rows: {"balanced_3": three_sides(sides[rows], emotion[rows])}, np.arange(len(sides))
+    )
+
+
 def behind(score: np.ndarray, best: np.ndarray, emotion: np.ndarray) -> dict[str, float]:
     """How far the AUC of ``score`` is below that of ``best`` on the same clips, and the deviation of
     that difference over clips drawn again (bootstrap)."""
-    chance = np.random.default_rng(0)
+    every = np.arange(len(score))
 
-    def difference(rows: np.ndarray) -> float:
+    def difference(rows: np.ndarray) -> dict[str, float]:
         ours, other = (two_sides(own[rows], emotion[rows])["auc"] for own in (score, best))
-        return other - ours
+        return {"behind": other - ours}
 
-    again = [difference(chance.integers(len(score), size=len(score))) for _ in range(RESAMPLED)]
-    return {"behind": difference(np.arange(len(score))), "noise": float(np.nanstd(again))}
+    noise = standard_errors(difference, every)[f"behind{ERROR}"]
+    return {**difference(every), "noise": noise}

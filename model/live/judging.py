@@ -18,7 +18,7 @@ from features.windows import Windower, WindowerConfig
 from model.calibration import Calibration, calibrate
 from model.corpora.text import VALID
 from model.live.banks import NONE, VALID_HEARD, Banks
-from model.metrics import regression
+from model.metrics import ERROR, regression, standard_errors
 from model.networks.emotions import EMOTIONS, happy_odds, positive_odds, side_logits
 from model.networks.inputs import Prior, collate, prepare
 from model.networks.rtil import RTIL
@@ -139,15 +139,29 @@ def score_windows(network: RTIL, windows: Sequence[Window], priors: dict[str, Pr
     return scores
 
 
-def voice_sides(network: RTIL, banks: Banks, rows: np.ndarray) -> dict[str, float]:
+def voice_sides(
+    network: RTIL, banks: Banks, rows: np.ndarray, errors: bool = False
+) -> dict[str, float]:
     """Voices alone, by the sign of the score and by the odds of what they are read for: of happy alone
-    where only happy clips are told from negative ones."""
+    where only happy clips are told from negative ones. With ``errors`` also the standard errors, over
+    speakers."""
     emotion = banks.voice.emotion[rows]
     logits = read_rows(network, banks, 1, rows)
-    found = two_sides(positive_odds(logits).numpy(), emotion)
-    found["auc_happy"] = two_sides(happy_odds(logits).numpy(), emotion)["auc_happy"]
-    read = {f"{k}_read": v for k, v in found.items() if k != "n"}
-    return {**two_sides(score_rows(network, banks, alone(1, rows)), emotion), **read}
+    score = score_rows(network, banks, alone(1, rows))
+    positive, happy = positive_odds(logits).numpy(), happy_odds(logits).numpy()
+
+    def measures(chosen: np.ndarray) -> dict[str, float]:
+        own = emotion[chosen]
+        found = two_sides(positive[chosen], own)
+        found["auc_happy"] = two_sides(happy[chosen], own)["auc_happy"]
+        read = {f"{k}_read": v for k, v in found.items() if k != "n"}
+        return {**two_sides(score[chosen], own), **read}
+
+    whole = measures(np.arange(len(rows)))
+    if errors:
+        found = standard_errors(measures, banks.voice.speaker[rows])
+        whole |= {key: value for key, value in found.items() if key != f"n{ERROR}"}
+    return whole
 
 
 def validate(

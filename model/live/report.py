@@ -24,15 +24,17 @@ import typer
 from features.errors import CheckpointError
 from model.checkpoint import TEXT_ENCODER, Checkpoint, default_checkpoint
 from model.corpora import building
+from model.corpora.text import TEST, mosi, part
 from model.live import folds as live_folds
 from model.live.card import CARD, card
 from model.live.crossed import LEFT_OUT
 from model.live.evaluation import Parts, parts_of
+from model.live.judged import rated_errors
 from model.live.judging import alone
 from model.live.plan import DEFAULT_CACHE, DEFAULT_OUT, SIZES, LivePlan
 from model.live.targets import WORDS
-from model.live.teaching import best_of
-from model.metrics import over_seeds
+from model.live.teaching import best_of, taught
+from model.metrics import ERROR, over_seeds
 from model.networks.inputs import Batch
 from model.text.encoder import TextEncoder
 
@@ -104,14 +106,27 @@ def sizes(runs: Path, parts: Parts, large: Checkpoint, found: Measures) -> Measu
 
 
 def means(each: list[Measures]) -> Measures:
-    """Mean and deviation over the seeds of every measure."""
+    """Mean and deviation over the seeds of every measure, of standard errors none."""
     out: Measures = {}
     for entry in each[0]:
-        spread = over_seeds([own[entry] for own in each])
+        measures = ({k: v for k, v in own[entry].items() if not k.endswith(ERROR)} for own in each)
+        spread = over_seeds(list(measures))
         flat = {key: own.mean for key, own in spread.items()}
         flat |= {f"{key}_sd": own.deviation for key, own in spread.items()}
         out[f"{SEEDED}{entry}"] = {**flat, "seeds": float(len(each))}
     return out
+
+
+def words_alone(data: Path, cache: Path, runs: Sequence[Path]) -> Measures:
+    """Measures on MOSI's test part of the encoder that is best on validation, with standard errors."""
+    best = best_of(runs)
+    if best is None:
+        return {}
+    folder, measured = best
+    test = part(mosi(data), TEST)
+    score = taught([sample.text for sample in test], [folder], cache / "taught")
+    errors = rated_errors(score, np.array([sample.label for sample in test]))
+    return {WORDS: {**measured, **errors, "n": float(len(test))}}
 
 
 def ship(
@@ -133,7 +148,6 @@ def ship(
         each.append(parts.measure(first if folder == folders[0] else Checkpoint.load(folder)))
         logger.info("%s: %s", folder.name, json.dumps(each[-1]["text mosi test"]))
     kept = live_folds.recorded(folds)
-    best = best_of(words)
     metrics: Mapping[str, dict[str, float]] = {
         **{
             k: dict(v)
@@ -143,7 +157,7 @@ def ship(
         **each[0],
         **means(each),
         **{f"{FOLDED}{k}": v for k, v in kept.items()},
-        **({WORDS: {"n": each[0]["text mosi test"]["n"], **best}} if best else {}),
+        **words_alone(data, cache, words),
         **sizes(runs, parts, first, each[0]),
     }
     shipped = replace(first, metrics=metrics)

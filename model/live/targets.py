@@ -9,6 +9,7 @@ from typing import Final
 from rich.table import Table
 
 from model.live.crossed import LEFT_OUT
+from model.metrics import ERROR
 
 Measures = Mapping[str, Mapping[str, float]]
 COVERED: Final = (0.77, 0.83)
@@ -25,13 +26,15 @@ NOISE: Final = 2.0  # deviations of a difference that count as noise
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table; ``met`` is ``None`` where nothing was asked for."""
+    """One line of the table; ``met`` is ``None`` where nothing was asked for, ``near`` where what is
+    missing is less than the figure's standard error."""
 
     what: str
     target: str
     reached: str
     n: int
     met: bool | None
+    near: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,17 @@ class Target:
         value = found[self.measure]
         met = value <= self.bound if self.at_most else value >= self.bound
         sign = "<=" if self.at_most else ">="
-        shown = f"{value:.{self.digits}f}"
-        return Row(self.what, f"{sign} {self.bound:g}", shown, round(found.get("n", 0)), met)
+        error = found.get(f"{self.measure}{ERROR}")
+        return Row(
+            self.what, f"{sign} {self.bound:g}", figure(value, error, self.digits),
+            round(found.get("n", 0)), met, not met and abs(value - self.bound) < (error or 0.0),
+        )  # fmt: skip
+
+
+def figure(value: float, error: float | None, digits: int) -> str:
+    """A measure with its standard error, where that is known."""
+    shown = f"{value:.{digits}f}"
+    return shown if error is None else f"{shown} ± {error:.{digits}f}"
 
 
 TARGETS: Final = (
@@ -90,7 +102,8 @@ def rows(measured: Measures) -> list[Row]:
     for what, entry, measure in BESIDE:
         if entry in measured:
             own = measured[entry]
-            shown = f"{own[measure]:.{1 if what.endswith('%') else 3}f}"
+            digits = 1 if what.endswith("%") else 3
+            shown = figure(own[measure], own.get(f"{measure}{ERROR}"), digits)
             out.append(Row(what, "reported", shown, round(own.get("n", 0)), None))
     out += _each(measured, "neutral face ", _rest)
     out += _each(measured, "clips ", _subset)
@@ -106,11 +119,13 @@ def _shipped(measured: Measures) -> list[Row]:
     out = []
     for name, key, most, digits in BEHIND:
         what, value = f"MOSI test, this checkpoint from words alone: {name}", own[key]
-        target, met = "reported", None
+        error = own.get(f"{key}{ERROR}")
+        target, met, near = "reported", None, False
         if best is not None:
             behind = value - best[key] if key == "mae" else best[key] - value
             target, met = f"within {most:g} of {best[key]:.{digits}f}", behind <= most
-        out.append(Row(what, target, f"{value:.{digits}f}", round(own["n"]), met))
+            near = not met and behind - most < (error or 0.0)
+        out.append(Row(what, target, figure(value, error, digits), round(own["n"]), met, near))
     return out
 
 
@@ -161,6 +176,6 @@ def table(found: Iterable[Row]) -> Table:
     """The rows for people."""
     shown = Table("what", "to reach", "reached", "n", "", title="the live checkpoint")
     for row in found:
-        mark = {True: "reached", False: "missed", None: ""}[row.met]
+        mark = {True: "reached", False: "nearly" if row.near else "missed", None: ""}[row.met]
         shown.add_row(row.what, row.target, row.reached, str(row.n), mark)
     return shown

@@ -58,15 +58,15 @@ def taught(
     return np.asarray(np.stack(found).mean(axis=0), np.float32)
 
 
-def best_of(runs: Sequence[Path]) -> dict[str, float]:
-    """Measures on the test part of the checkpoint of words alone that is best on validation (MAE), of
-    ``runs``, their folders; and ``valid_mae``."""
+def best_of(runs: Sequence[Path]) -> tuple[Path, dict[str, float]] | None:
+    """Of ``runs``, folders of checkpoints of words alone, the one that is best on validation (MAE), with
+    its measures on the test part and ``valid_mae``; ``None`` of none."""
     found = {}
     for folder in runs:
         metrics = ResearchCheckpoint.load(folder).manifest.metrics
         valid_mae = metrics[VALID]["valid_mae"]
-        found[valid_mae] = {**metrics[TEST], "valid_mae": valid_mae}
-    return found[min(found)] if found else {}
+        found[valid_mae] = folder, {**metrics[TEST], "valid_mae": valid_mae}
+    return found[min(found)] if found else None
 
 
 def digest(teachers: Sequence[Path]) -> str:
