@@ -22,12 +22,13 @@ from rich.progress import Progress
 from safetensors.torch import load_file
 
 from model.corpora import text as corpora_text
-from model.live import text_mean, text_tuning, tuning
+from model.live import teaching, text_mean, text_tuning, tuning
 from model.live.tuning_plan import Protocol, batches, plan, read_texts, slope
 from model.metrics import regression, three_classes, weighted_f1
 from model.text.deltas import unpacked
 from model.text.encoder import TextEncoder
 from model.text.lower import LowerActivations
+from tests.made_encoders import write_mpnet, write_teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -154,6 +155,23 @@ def test_the_command_learns_and_reports(data: Path, tmp_path: Path, text_folder:
     assert set(load_file(tmp_path / "text_head.safetensors")) == {
         "score.weight", "score.bias", "sides.weight", "sides.bias",
     }  # fmt: skip
+
+
+def test_teachers_are_asked_once(data: Path, tmp_path: Path, text_folder: Path) -> None:
+    teacher, out = tmp_path / "teacher", tmp_path / "out"
+    write_teacher(write_mpnet(tmp_path / "encoder"), teacher, 0)
+    brief = replace(SMALL, limit=8, mosi_epochs=1, mosi_runs=1)
+    with Progress(disable=True) as progress:
+        text_tuning.run(data, out, text_folder, brief, progress, teachers=[teacher])
+        report = json.loads((out / "text.json").read_text(encoding="utf-8"))
+        assert report["protocol"]["teachers"] == teaching.digest([teacher])
+        (asked,) = (out / "taught").glob("*.npy")
+        told, when = np.load(asked), asked.stat().st_mtime_ns
+        assert len(told) == len(read_texts(data, brief).said)
+        assert np.ptp(told) > 0
+        other = replace(brief, taught=0.0)
+        text_tuning.run(data, out, text_folder, other, progress, teachers=[teacher])
+    assert asked.stat().st_mtime_ns == when
 
 
 def test_a_finished_run_is_tuned_further(data: Path, tmp_path: Path, text_folder: Path) -> None:
