@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dashboard import live_cli, models_cli, overlay_cli, participants_cli, research_cli, score_cli
+from dashboard import live_cli, models_cli, participants_cli
+from dashboard.evaluate_cli import evaluate
 from dashboard.options import (
     Device,
     Fps,
@@ -27,7 +28,10 @@ from dashboard.options import (
     Words,
 )
 from dashboard.output import complain
+from dashboard.overlay_cli import overlay
 from dashboard.readiness import models_for
+from dashboard.score_cli import score
+from dashboard.train_cli import train
 from features.errors import TonalityError
 
 EPILOG = (
@@ -140,8 +144,8 @@ def run(
     watch(config, json, device, duration, smoothing)
 
 
-score_cli.mount(app)
-overlay_cli.mount(app)
+app.command()(score)
+app.command()(overlay)
 
 
 @app.command()
@@ -199,7 +203,8 @@ def _json(value: object) -> str:
     return format_.dumps(value, indent=2)
 
 
-research_cli.mount(app)
+app.command()(train)
+app.command()(evaluate)
 
 
 def main() -> None:

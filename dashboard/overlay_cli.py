@@ -45,11 +45,6 @@ Colours are CSS variables (--tonality-panel, --tonality-positive ...); docs/call
 """
 
 
-def mount(app: typer.Typer) -> None:
-    """Give ``app`` the command."""
-    app.command()(overlay)
-
-
 def overlay(
     camera: Annotated[
         bool, typer.Option("--camera", help="Burn it into the picture of a virtual camera.")

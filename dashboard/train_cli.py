@@ -1,61 +1,36 @@
-"""``tonality train`` and ``tonality evaluate``: the research models on the field's data."""
+"""``tonality train``: the research models on the field's data."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dashboard import live_cli, models_cli
+from dashboard.research_options import (
+    DATA_HELP,
+    Device,
+    Modalities,
+    Name,
+    Threads,
+    bars,
+    data_of,
+    encoder_of,
+)
 
 if TYPE_CHECKING:
-    from model.data.splits import SequenceData
-    from model.metrics import Spread
     from model.research.checkpoint import ResearchCheckpoint
-    from model.research.evaluation import Evaluation, SeedsEvaluation
     from model.research.presets import TrainingPlan
-    from model.text.states import TextStates
-
-Data = Annotated[
-    Path,
-    typer.Option(
-        help="An MMSA pickle, a MISA folder or a converted folder; with --name the folder of the corpora."
-    ),
-]
-Name = Annotated[
-    str | None,
-    typer.Option(help="A data set by name, see 'python -m model.data list'."),
-]
-Modalities = Annotated[
-    str | None,
-    typer.Option(
-        help="Only these: 'text', 'audio,vision', ...; all that the data have by default."
-    ),
-]
-Device = Annotated[str, typer.Option(help="Where the network runs: auto, cuda or cpu.")]
-
-
-def mount(app: typer.Typer) -> None:
-    """Add the commands to the main command."""
-    app.command()(train)
-    app.command()(evaluate)
 
 
 def train(
     preset: Annotated[str | None, typer.Argument(help="rtil, sati, svr, mitr or text.")] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="An MMSA pickle, a MISA folder or a converted folder; with --name the folder of the corpora."
-        ),
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help=DATA_HELP)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the checkpoints and results.")] = None,
     name: Name = None,
     variant: Annotated[
@@ -121,7 +96,7 @@ def train(
         bool | None, typer.Option("--compile", help="Use torch.compile; compiling takes minutes.")
     ] = None,
     device: Device = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the arithmetic.")] = 1,
+    threads: Threads = 1,
     list_presets: Annotated[
         bool,
         typer.Option("--list", help="List the presets and the parts that --without leaves out."),
@@ -190,11 +165,6 @@ def _settings(changed: Sequence[str]) -> dict[str, str | int | float]:
     return found
 
 
-def _chosen(data: SequenceData, modalities: str | None) -> SequenceData:
-    wanted = [] if modalities is None else [name.strip() for name in modalities.split(",")]
-    return data if modalities is None else data.only(wanted)
-
-
 def _train(
     plan: TrainingPlan,
     data: Path,
@@ -208,21 +178,20 @@ def _train(
 ) -> list[ResearchCheckpoint]:
     import torch
 
-    from model.data.datasets import parse
     from model.research.runs import device_named, prepared, train_seed
     from model.research.start import start_of
 
     place = device_named(device)
     torch.set_num_threads(threads)
-    whole = _chosen(parse(data, name), modalities)
+    whole = data_of(data, name, modalities)
     begin = None if start is None else partial(start_of, start)
     if begin is not None:
         begin(0)  # say at once what cannot be read, not after the texts are encoded
     inputs = prepared(
-        whole, plan, lambda: _encoder(plan.encoder, plan.tune, place), out / "encoded"
+        whole, plan, lambda: encoder_of(plan.encoder, plan.tune, place), out / "encoded"
     )
     found = []
-    with _progress() as progress:
+    with bars() as progress:
         for seed in range(seeds):
             bar = progress.add_task(f"{plan.preset}, seed {seed}", total=plan.epochs)
             checkpoint = train_seed(
@@ -233,20 +202,6 @@ def _train(
             progress.update(bar, description=f"{plan.preset}, seed {seed}: best was epoch {best}")
             found.append(checkpoint)
     return found
-
-
-def _encoder(name: str, tune: str, device: str) -> TextStates:
-    from model.text.choice import assets_for, load_encoder
-
-    models_cli.bring(assets_for(name))
-    return load_encoder(name, tune, device)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"))
-    return Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-    )
 
 
 def _write_results(path: Path, plan: TrainingPlan, found: Sequence[ResearchCheckpoint]) -> None:
@@ -280,118 +235,3 @@ def _print_results(title: str, found: Sequence[ResearchCheckpoint]) -> None:
     for metric, spread in over_checkpoints(found).items():
         table.add_row(metric, str(spread))
     Console().print(table)
-
-
-def evaluate(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(help="A checkpoint's folder, that of a training with its seeds, or 'live'."),
-    ],
-    data: Data,
-    name: Name = None,
-    protocol: Annotated[
-        str, typer.Option(help="complete, A, B, C (missing data) or noise.")
-    ] = "complete",
-    split: Annotated[str, typer.Option(help="Which split is judged.")] = "test",
-    modalities: Modalities = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
-    device: Device = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the arithmetic.")] = 1,
-    cache: Annotated[
-        Path, typer.Option(help="Of 'live': where the corpora's features are kept.")
-    ] = live_cli.CACHE,
-    folds: Annotated[
-        bool,
-        typer.Option(
-            "--folds", help="Of 'live': train and judge the left-out actors again, twenty minutes."
-        ),
-    ] = False,
-) -> None:
-    """Judge a research model under a protocol of missing data, or the live checkpoint.
-
-    A and B lose single steps at rates up to all and to 90 %; C loses whole modalities.
-
-    Examples:  tonality evaluate runs/svr/seed-0 --data aligned_50.pkl --protocol C    tonality evaluate runs/svr --data aligned_50.pkl --protocol B --json    tonality evaluate live --data corpora
-    """
-    import msgspec
-
-    if str(checkpoint) == live_cli.LIVE:
-        live_cli.evaluate_live(data, cache, folds, as_json, threads)
-        return
-
-    from model.research.evaluation import over_evaluations
-
-    folders = sorted(checkpoint.glob("seed-*")) or [checkpoint]
-    judged, seeds = _judge(folders, data, name, protocol, split, device, threads, modalities)
-    one = len(judged) == 1
-    together = over_evaluations(judged, seeds)
-    if as_json:
-        typer.echo(msgspec.json.encode(judged[0] if one else together).decode())
-    else:
-        _print_table(together)
-
-
-def _judge(
-    folders: Sequence[Path],
-    data: Path,
-    name: str | None,
-    protocol: str,
-    split: str,
-    device: str,
-    threads: int,
-    modalities: str | None = None,
-) -> tuple[list[Evaluation], list[int]]:
-    import torch
-
-    from model.data.datasets import parse
-    from model.research.checkpoint import ResearchCheckpoint
-    from model.research.evaluation import evaluate as judge
-    from model.research.runs import device_named
-
-    place = device_named(device)
-    torch.set_num_threads(threads)
-    checkpoints = [ResearchCheckpoint.load(folder) for folder in folders]
-    whole = _chosen(parse(data, name), modalities)
-    encoders = {
-        (own.manifest.text_encoder, own.manifest.plan.tune): _encoder(
-            own.manifest.text_encoder, own.manifest.plan.tune, place
-        )
-        for own in checkpoints
-        if own.manifest.text_encoder
-    }
-    with _progress() as progress:
-        bar = progress.add_task(f"protocol {protocol}", total=None)
-        judged = [
-            judge(
-                own, whole, protocol,
-                encoders.get((own.manifest.text_encoder, own.manifest.plan.tune)), place, split,
-                partial(progress.advance, bar),
-            )
-            for own in checkpoints
-        ]  # fmt: skip
-        progress.update(bar, total=len(judged) * len(judged[0].conditions))
-    return judged, [own.manifest.seed for own in checkpoints]
-
-
-def _print_table(found: SeedsEvaluation) -> None:
-    seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else f"seed {found.seeds[0]}"
-    table = Table(
-        title=f"protocol {found.protocol}: {found.data}, {found.split} "
-        f"({found.samples} samples), {seeds}"
-    )
-    table.add_column("condition")
-    for metric in found.summary:
-        table.add_column(metric)
-    for condition, metrics in found.conditions.items():
-        table.add_row(condition, *_cells(metrics, len(found.seeds)))
-    table.add_section()
-    table.add_row(found.summary_is, *_cells(found.summary, len(found.seeds)))
-    Console().print(table)
-    for note in found.notes:
-        typer.echo(f"note: {note}")
-
-
-def _cells(metrics: Mapping[str, Spread], seeds: int) -> list[str]:
-    if seeds == 1:
-        return [f"{spread.mean:.3g}" for spread in metrics.values()]
-    return [f"{spread.mean:.3g} ± {spread.deviation:.2g}" for spread in metrics.values()]
