@@ -189,9 +189,10 @@ class Hub:
             self._tell(msgspec.json.encode({"type": "forget", "session": session}))
 
     def sessions(self) -> list[str]:
-        """The sessions of which anything is kept."""
+        """The sessions of which anything is kept, also where nothing but a worker was ever heard of."""
         with self._lock:
-            return list(dict.fromkeys(session for session, _ in self._timeline.strips))
+            known = [*self._timeline.strips, *self._timeline.statuses]
+            return list(dict.fromkeys(session for session, _ in known if session))
 
     def _tell(self, line: bytes) -> None:
         for client in self._clients:

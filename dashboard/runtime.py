@@ -9,7 +9,7 @@ import logging
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,13 +18,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from capture.config import MAX_REST_S, CaptureConfig
+from dashboard.fetches import Fetches
 from dashboard.process import WorkerSpec
-from dashboard.readiness import Fetch, MakeAssets, not_here
+from dashboard.readiness import MakeAssets
 from dashboard.supervisor import Supervisor, Timing, WorkerState
 from features.assets import Assets
 from features.broker import Broker
 from features.bus import BusAddress
-from features.errors import TonalityError, WorkerError
+from features.errors import WorkerError
 from features.harness import Command
 from features.rest import REST_S
 
@@ -91,8 +92,7 @@ class Runtime:
         self._capture_module = capture_module
         self._inference_module = inference_module
         self._models = tuple(models)
-        self._make_assets = make_assets
-        self._fetches: dict[tuple[str, ...], Fetch] = {}
+        self._fetches = Fetches(make_assets)
         self._lock = threading.RLock()
         self._broker: Broker | None = None
         self._supervisor: Supervisor | None = None
@@ -111,10 +111,11 @@ class Runtime:
             self._address = self._broker.start()
             try:
                 self._supervisor = Supervisor(self._address, self._timing)
-                if self._here(self._models):
+                if self._fetches.here(self._models):
                     self._supervisor.start(self._inference_spec())
                 else:
-                    self._fetch(self._models, partial(self._start_inference, self._supervisor))
+                    start = partial(self._start_inference, self._supervisor)
+                    self._fetches.begin(self._models, start)
             except BaseException:
                 self.close()
                 raise
@@ -125,18 +126,6 @@ class Runtime:
             if self._supervisor is supervisor:
                 supervisor.start(self._inference_spec())
 
-    def _here(self, names: tuple[str, ...]) -> bool:
-        if not names:
-            return True
-        try:
-            return not not_here(names, self._make_assets())
-        except TonalityError as error:
-            logger.debug("%s", error)  # the fetch comes upon it again, and tells it
-            return False
-
-    def _fetch(self, names: tuple[str, ...], then: Callable[[], None]) -> None:
-        self._fetches[names] = Fetch(names, self._make_assets, then)
-
     def have(self, names: Iterable[str]) -> bool:
         """Whether these models are here; ``False`` while they are being fetched, which this begins.
 
@@ -146,28 +135,11 @@ class Runtime:
         with self._lock:
             self._running()
             wanted = {self._models: None, tuple(names): None} if self._models else {}
-            return all(self._have(each) for each in wanted)
-
-    def _have(self, names: tuple[str, ...]) -> bool:
-        fetch = self._fetches.get(names)
-        if fetch is None or fetch.state[0] == "failed":
-            here = self._here(names)
-            if fetch is not None and not here:
-                raise WorkerError(fetch.state[1])
-            if fetch is not None or not here:  # or brought by somebody else since
-                self._fetch(names, _nothing if fetch is None else fetch.then)
-                return False
-            return True
-        if fetch.alive:
-            return False
-        fetch.check()
-        return True
+            return all(self._fetches.have(each) for each in wanted)
 
     def fetching(self) -> str:
         """How far the fetching of models is, in words; empty while nothing is fetched."""
-        with self._lock:
-            going = [fetch for fetch in self._fetches.values() if fetch.alive]
-        return going[-1].state[1] if going else ""
+        return self._fetches.words
 
     def _inference_spec(self) -> WorkerSpec:
         return WorkerSpec(
@@ -190,8 +162,8 @@ class Runtime:
         """Start to capture one participant, and give back the session's identifier.
 
         The session is named by time unless ``config`` names it; a second participant joins by the
-        same name. Raises :class:`WorkerError` for a participant who is captured already, for names
-        that no topic can carry and beyond the limit of participants.
+        same name, paused where the session is. Raises :class:`WorkerError` for a participant who is
+        captured already, for names that no topic can carry and beyond the limit of participants.
         """
         with self._lock:
             supervisor = self._running()
@@ -202,7 +174,8 @@ class Runtime:
                 if NAME.fullmatch(name) is None:
                     raise WorkerError(f"'{name}' cannot be a name: 1 to 64 characters, no '/'")
             self._refuse(supervisor, config)
-            supervisor.start(self._capture_spec(config))
+            others = [s for s in supervisor.states() if s.session == config.session and not s.over]
+            supervisor.start(self._capture_spec(config), paused=any(s.paused for s in others))
             self._configs[key] = config
             self._forget_old(supervisor)
             logger.info("session %s captures %s from %s", *key, config.source)
@@ -280,13 +253,14 @@ class Runtime:
         ``failed`` where they cannot be.
         """
         with self._lock:
-            supervisor, fetch = self._supervisor, self._fetches.get(self._models)
+            supervisor = self._supervisor
         if supervisor is None:
             return []
+        fetching = self._fetches.state_of(self._models)  # before: a fetch ends with the start
         states = supervisor.states()
-        if fetch is None or any(state.role == "inference" for state in states):
+        if fetching is None or any(state.role == "inference" for state in states):
             return states
-        return [_without_process(*fetch.state), *states]
+        return [_without_process(*fetching), *states]
 
     def counters(self) -> dict[str, int]:
         """What the bus counted."""
@@ -301,9 +275,7 @@ class Runtime:
         """Raise what went wrong in our own threads."""
         with self._lock:
             broker, supervisor = self._broker, self._supervisor
-            fetches = list(self._fetches.values())
-        for fetch in fetches:
-            fetch.check()
+        self._fetches.check()
         if broker is not None and supervisor is not None:
             broker.check()
             supervisor.check()
@@ -314,11 +286,8 @@ class Runtime:
             broker, supervisor = self._broker, self._supervisor
             self._broker, self._supervisor, self._address = None, None, None
             self._configs.clear()
-            fetches = list(self._fetches.values())
-            self._fetches.clear()
         try:
-            for fetch in fetches:
-                fetch.close()
+            self._fetches.close()
             if supervisor is not None:
                 supervisor.close()
         finally:
@@ -341,11 +310,18 @@ class Runtime:
         return names
 
     def _order(self, session: str, command: Command) -> None:
+        """Order it of all that run, also of those behind one that cannot hear; raises what that one did."""
         supervisor = self._running()
         over = {state.name for state in supervisor.states() if state.over}
+        unheard: WorkerError | None = None
         for name in self._names(session):
             if name not in over:
-                supervisor.send(name, command)
+                try:
+                    supervisor.send(name, command)
+                except WorkerError as error:
+                    unheard = error
+        if unheard is not None:
+            raise unheard
 
     def _refuse(self, supervisor: Supervisor, config: CaptureConfig) -> None:
         running = [s for s in supervisor.states() if s.role == "capture" and not s.over]
@@ -377,10 +353,6 @@ class Runtime:
             name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(1)}"
             if name not in taken:
                 return name
-
-
-def _nothing() -> None:
-    """What follows a fetch that only a session waits for."""
 
 
 def _without_process(state: str, detail: str) -> WorkerState:

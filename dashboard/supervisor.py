@@ -52,14 +52,16 @@ class Supervisor:
         self._watcher = OwnedThread("supervisor", self._watch).start()
         atexit.register(self.close)
 
-    def start(self, spec: WorkerSpec) -> None:
-        """Start a worker; raises :class:`WorkerError` where its name is taken or it cannot start."""
+    def start(self, spec: WorkerSpec, paused: bool = False) -> None:
+        """Start a worker, which may begin paused; raises :class:`WorkerError` where its name is taken or
+        it cannot start."""
         with self._lock:
             self._refuse_when_closed()
             known = self._workers.get(spec.name)
             if known is not None and not known.over:
                 raise WorkerError(f"worker '{spec.name}' is already running")
             worker = Worker(spec)
+            worker.paused = paused
             self._launch(worker)
             self._workers[spec.name] = worker
 

@@ -293,6 +293,16 @@ def test_a_forgotten_session_is_gone_from_snapshot_and_browsers(
     assert (whole["strips"], whole["statuses"]) == ([], [])
 
 
+def test_a_session_that_only_ever_failed_is_known_and_can_be_forgotten(address: BusAddress) -> None:
+    hub = Hub(address)
+    hub.take(status(session="busy", state="failed"))
+    hub.take(status(session="", participant="", worker="inference", role="inference"))
+    assert hub.sessions() == ["busy"]
+    hub.forget("busy")
+    assert hub.sessions() == []
+    assert [s["worker"] for s in json.loads(hub.snapshot())["statuses"]] == ["inference"]
+
+
 def test_a_program_that_cannot_follow_loses_the_oldest_and_is_told_once() -> None:
     async def run() -> None:
         follower = Follower(asyncio.get_running_loop())

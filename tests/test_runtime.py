@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from capture.config import CaptureConfig
+from dashboard.process import WorkerProcess
 from dashboard.runtime import Limits, Runtime
 from dashboard.supervisor import Timing, WorkerState
 from features.bus import Subscriber
@@ -205,6 +206,41 @@ def test_two_participants_share_a_session_and_the_same_one_is_refused_twice(
     assert [w.participant for w in found.workers] == ["ann", "bo"]
     runtime.stop_session(session)
     assert runtime.sessions() == []
+
+
+def test_who_joins_a_paused_session_is_paused_too(runtime: Runtime) -> None:
+    session = runtime.start_session(CaptureConfig(participant="ann"))
+    worker(runtime, "ann", "running")
+    runtime.pause_session(session)
+    worker(runtime, "ann", "paused")
+    runtime.start_session(CaptureConfig(session=session, participant="bo"))
+    assert worker(runtime, "bo", "paused").paused
+    runtime.resume_session(session)
+    for name in ("ann", "bo"):
+        assert not worker(runtime, name, "running").paused
+    alone = runtime.start_session(CaptureConfig(participant="cy"))
+    assert alone != session and not worker(runtime, "cy", "running").paused
+
+
+def test_an_order_reaches_those_behind_one_that_cannot_hear_it(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = runtime.start_session(CaptureConfig(participant="ann"))
+    runtime.start_session(CaptureConfig(session=session, participant="bo"))
+    for name in ("ann", "bo"):
+        worker(runtime, name, "running")
+    send = WorkerProcess.send
+
+    def deaf(process: WorkerProcess, command: Command) -> None:
+        if process.name.endswith("ann"):
+            raise WorkerError("ann does not hear")
+        send(process, command)
+
+    monkeypatch.setattr(WorkerProcess, "send", deaf)
+    with pytest.raises(WorkerError, match="ann does not hear"):
+        runtime.pause_session(session)
+    assert worker(runtime, "bo", "paused").paused
+    monkeypatch.undo()
 
 
 def test_no_more_participants_than_the_limit_even_from_many_threads(runtime: Runtime) -> None:
