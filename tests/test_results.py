@@ -24,16 +24,19 @@ from model.research.inputs import Inputs, scaled_for
 from model.research.prediction import predict
 from model.research.presets import TrainingPlan, training_plan
 from model.research.training import Trainer
-from model.results import experiments
+from model.results import experiments, words
 from model.results import runs as results_runs
+from model.results.ablated import ablations
 from model.results.baselines import columns, ridge
+from model.results.claims import claims
 from model.results.condensed import Results, Row, Run, condensed
 from model.results.experiments import GROUPS, Experiment, ordered
 from model.results.page import write_page
 from model.results.records import Record, read_records
-from model.results.rows import learned_nothing
+from model.results.rows import constants, idle_seeds, learned_nothing
 from model.results.runs import Runner
-from model.results.tables import Difference, difference
+from model.results.standings import mosi as mosi_tables
+from model.results.tables import Difference, difference, paired
 from tests.research_files import mmsa, write_aligned, write_mosi, write_pickle
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -326,6 +329,101 @@ def test_what_learned_nothing_is_not_quoted() -> None:
     peer = made("TFN", {0: 1.2}, valid={"mae": 1.5, "constant_mae": 1.4})
     rows = [idle, poor, good, peer]
     assert [learned_nothing(row, rows) for row in rows] == [False, True, False, True]
+    assert learned_nothing(peer, [])  # no constant's row: the bar of its own records
+    assert not learned_nothing(good, [])
+    assert idle_seeds(Row(()), rows) == 0
+
+
+def test_one_bar_is_asked_of_ours_and_of_the_peers() -> None:
+    idle = made("constant", {0: 1.3}, valid={"valid_mae": 1.9, "constant_mae": 1.4})
+    poor = made("TFN", {0: 1.2}, valid={"mae": 1.5, "constant_mae": 1.9})  # beats its own bar only
+    good = made("TFN", {0: 1.2}, valid={"mae": 1.3, "constant_mae": 1.2})  # beats ours only
+    assert [learned_nothing(row, [idle]) for row in (poor, good)] == [True, False]
+    least = made("constant", {0: 0.0}, valid={"valid_acc": 25.0, "constant_acc": 44.44})
+    equal = made("TFN", {0: 0.0}, valid={"acc": 44.44, "constant_acc": 25.0})
+    assert learned_nothing(equal, [least])
+
+
+def test_a_table_without_a_constant_asks_the_bar_of_its_data() -> None:
+    alone, given = experiments.ALONE, {"complete": {"": {"mae": 1.2}}}
+
+    def one(model: str, modalities: str, valid: dict[str, float]) -> Run:
+        group = "peers" if model == "TFN" else "mosi-single"
+        return Run(
+            group=group, model=model, data=alone, seed=0, modalities=modalities, valid=valid,
+            results=given,
+        )  # fmt: skip
+
+    runs = [
+        one("constant", "A", {"valid_mae": 1.9, "constant_mae": 1.4}),
+        one("rtil", "TAV", {"valid_mae": 1.5}),
+        one("TFN", "TAV", {"mae": 1.5, "constant_mae": 1.9}),
+    ]
+    shown = mosi_tables(Results(host="", runs=runs))
+    assert re.findall(r"\| (.*?) \| .*learned nothing", shown) == ["RTIL", "TFN"]
+
+
+def compared(group: str, seeds: dict[int, float], **more: object) -> list[Run]:
+    """Runs whose MAE is ``seeds``, under all that a comparison asks; above 1 they learned nothing."""
+    found = []
+    for seed, mae in seeds.items():
+        own = {"mae": mae, "r": 1 - mae / 2, "acc2_has0": 70.0}
+        results = {"complete": {"": own}, "B": {"0": own}, "C": {"a": own}, "noise": {"1": own}}
+        given = {"model": "rtil", "valid": {"valid_mae": mae, "constant_mae": 9.0}} | more
+        found.append(Run(group=group, data="mmmo", seed=seed, results=results, **given))  # type: ignore[arg-type]
+    return found
+
+
+def comparisons() -> Results:
+    """Each comparison has seeds of one side only, and some that learned nothing."""
+    new, old = {0: 1.2, 1: 0.8, 2: 1.1}, {0: 1.2, 1: 0.7, 3: 0.1, 4: 1.3}
+    runs = compared("sequences", {0: 1.2}, model="constant", valid={"constant_mae": 1.0})
+    for group, part in (("temporal", "temporal"), ("fusion", "fusion"), ("ablations", "gate")):
+        model = "svr" if group == "temporal" else "rtil"
+        whole, less = (old, new) if group == "ablations" else (new, old)
+        runs += compared(group, whole, model=model) + compared(
+            group, less, model=model, without=part
+        )
+    for scheme, seeds in (("masked", old), ("distilled", new)):
+        runs += compared("distillation", seeds, scheme=scheme)
+    return Results(host="", runs=runs)
+
+
+def test_comparisons_are_of_common_seeds_and_count_what_learned_nothing(tmp_path: Path) -> None:
+    results = comparisons()
+    page = claims(results, tmp_path) + ablations(results, tmp_path)
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    told = {" ".join(row[:3]): row[3:] for row in rows}
+    pair = ["1.000 ± 0.283", "0.950 ± 0.354", "1, 1", "+0.050 ± 0.071", "2", "no difference shown"]
+    assert next(row[2:] for row in rows if row[:2] == ["mmmo", "1"]) == pair
+    assert told["RTIL mmmo mae"] == pair
+    for protocol in ("complete", "B", "C"):
+        assert told[f"RTIL mmmo {protocol}"] == pair
+    assert told["RTIL mmmo without gate"] == [
+        pair[0], "0.500 ± 0.141", "70.0 ± 0.0", *pair[1:4], pair[5], pair[4],
+    ]  # fmt: skip
+    assert told["RTIL mmmo whole"][3:] == ["–", "–, 2", "–", "–", "4"]
+    heads = [row for row in rows if any("learned nothing (" in cell for cell in row)]
+    assert len(heads) == 4
+    assert "learned nothing (changed, whole)" in heads[-1]
+
+
+def test_sides_without_a_common_seed_are_not_measured(tmp_path: Path) -> None:
+    new, old = made("rtil", {0: 0.7, 1: 0.8}), made("rtil", {2: 0.9})
+    assert [row.runs for row in paired(new, old, "mae", "complete", "")] == [(), ()]
+    runs = compared("fusion", {0: 0.7}) + compared("fusion", {1: 0.8}, without="fusion")
+    shown = claims(Results(host="", runs=runs), tmp_path)
+    assert "| RTIL | mmmo | mae | – | – | 0, 0 | – | 0 | not measured |" in shown
+
+
+def test_what_the_page_says_of_youtube_is_so() -> None:
+    results = Results.load(Path(__file__).parents[1] / "docs" / "results")
+    rows = results.rows(
+        lambda run: run.data == "youtube" and run.model not in ("constant", "ridge")
+    )
+    assert len({row.one.variant for row in rows}) == 2  # ours and MMSA's
+    assert all(learned_nothing(row, constants(results)) for row in rows)
+    assert "On YouTube no network beats the best constant on validation" in words.SHORT
 
 
 def test_records_of_others_are_read_and_broken_ones_named(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.results import plots
-from model.results.condensed import Results
-from model.results.rows import idle_seeds, made_by, of, row_with
-from model.results.tables import Difference, cells, difference, markdown, named
+from model.results.condensed import Results, Row
+from model.results.rows import constants, idle_pair, made_by, of, row_with
+from model.results.tables import cells, difference, markdown, named, paired
 from model.results.words import CLAIMS
 
 
@@ -26,7 +26,7 @@ def claims(results: Results, folder: Path) -> str:
 
 def _temporal(results: Results) -> str:
     rows = results.rows(of("temporal"))
-    constants = results.rows(of("sequences", model="constant"))
+    bars = constants(results)
     head = ["SVR on", "noise", "MAE with", "MAE without", "learned nothing (with, without)",
             "with - without", "n", "the term is"]  # fmt: skip
     body = []
@@ -35,17 +35,16 @@ def _temporal(results: Results) -> str:
         if new is None or old is None:
             continue
         for level in sorted(new.one.results.get("noise", {}), key=float):
-            apart = difference(new, old, "mae", "noise", level)
-            pair = (cells(row.spread("noise", level), ("mae",))[0] for row in (new, old))
-            idle = ", ".join(str(idle_seeds(row, constants)) for row in (new, old))
-            body.append([data, level, *pair, idle, *_told(apart, "mae")])
+            body.append([data, level, *_compared(new, old, bars, "mae", "noise", level)])
     return "\n".join((markdown(head, body), _summed(body), made_by("temporal")))
 
 
 def _fusion(results: Results) -> str:
     rows = results.rows(of("fusion"))
-    head = ["model", "data", "metric", "own fusion", "concatenation", "own - concatenation",
-            "n", "its own fusion is"]  # fmt: skip
+    bars = constants(results)
+    head = ["model", "data", "metric", "own fusion", "concatenation",
+            "learned nothing (own, concatenation)", "own - concatenation", "n",
+            "its own fusion is"]  # fmt: skip
     body = []
     for data in dict.fromkeys(row.one.data for row in rows):
         for model in dict.fromkeys(row.one.model for row in rows):
@@ -55,17 +54,19 @@ def _fusion(results: Results) -> str:
             if new is None or old is None:
                 continue
             for metric in ("mae", "r"):
-                apart = difference(new, old, metric, "complete", "")
-                pair = (cells(row.spread(), (metric,))[0] for row in (new, old))
-                body.append([named(new.one), data, metric, *pair, *_told(apart, metric)])
+                told = _compared(new, old, bars, metric, "complete", "")
+                body.append([named(new.one), data, metric, *told])
     return "\n".join((markdown(head, body), _summed(body), made_by("fusion")))
 
 
 def _distillation(results: Results, folder: Path) -> str:
     rows = results.rows(of("distillation"))
-    head = ["model", "data", "judged by", "MAE distilled", "MAE dropout", "distilled - dropout",
-            "n", "the teacher makes it"]  # fmt: skip
+    bars = constants(results)
+    head = ["model", "data", "judged by", "MAE distilled", "MAE dropout",
+            "learned nothing (distilled, dropout)", "distilled - dropout", "n",
+            "the teacher makes it"]  # fmt: skip
     body = []
+    shown: dict[str, list[Row]] = {}
     for data in dict.fromkeys(row.one.data for row in rows):
         for model in dict.fromkeys(row.one.model for row in rows):
             new, old = (
@@ -75,19 +76,21 @@ def _distillation(results: Results, folder: Path) -> str:
             if new is None or old is None:
                 continue
             for protocol in ("complete", "B", "C"):
-                apart = difference(new, old, "mae", protocol, None)
-                pair = (cells(row.mean_over(protocol), ("mae",))[0] for row in (new, old))
-                body.append([named(new.one), data, protocol, *pair, *_told(apart, "mae")])
-    shown = {
-        data: own
-        for data in dict.fromkeys(row.one.data for row in rows)
-        if (own := [row for row in rows if row.one.data == data and row.one.results.get("B")])
-    }
-    if not shown:
+                told = _compared(new, old, bars, "mae", protocol, None)
+                body.append([named(new.one), data, protocol, *told])
+            pair = paired(old, new, "mae", "B", None)  # the plot is of the table's runs
+            if pair[0].runs:
+                shown.setdefault(data, []).extend(pair)
+    if not body:
         return ""
-    plots.missing_rates(shown, dict.fromkeys(shown, "mae"), folder / "missing-rates-trained.svg")
-    picture = "![MAE over the share of lost steps, trained with losses](missing-rates-trained.svg)"
-    return "\n".join((markdown(head, body), _summed(body), f"{picture}\n", made_by("distillation")))
+    picture = ""
+    if shown:
+        ruled = dict.fromkeys(shown, "mae")
+        plots.missing_rates(shown, ruled, folder / "missing-rates-trained.svg")
+        picture = (
+            "![MAE over the share of lost steps, trained with losses](missing-rates-trained.svg)\n"
+        )
+    return "\n".join((markdown(head, body), _summed(body), picture, made_by("distillation")))
 
 
 def _summed(body: Sequence[Sequence[str]]) -> str:
@@ -97,5 +100,15 @@ def _summed(body: Sequence[Sequence[str]]) -> str:
     return f"**Answer**: of {len(body)} comparisons, {told}.\n" if body else ""
 
 
-def _told(apart: Difference, metric: str) -> list[str]:
-    return [apart.told(metric), str(apart.n), apart.verdict(metric)]
+def _compared(
+    new: Row, old: Row, bars: Sequence[Row], metric: str, protocol: str, condition: str | None
+) -> list[str]:
+    """Both means, both counts of idle seeds, difference, n and verdict, all of the common seeds."""
+    pair = paired(new, old, metric, protocol, condition)
+    spreads = [
+        row.mean_over(protocol) if condition is None else row.spread(protocol, condition)
+        for row in pair
+    ]
+    apart = difference(*pair, metric, protocol, condition)
+    told = [apart.told(metric), str(apart.n), apart.verdict(metric)]
+    return [*(cells(own, (metric,))[0] for own in spreads), idle_pair(pair, bars), *told]

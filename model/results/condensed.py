@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -91,6 +91,10 @@ class Row:
     def one(self) -> Run:
         """Any of them, for what they have in common."""
         return self.runs[0]
+
+    def at(self, seeds: Container[int]) -> Row:
+        """Only these seeds; there may be none."""
+        return Row(tuple(run for run in self.runs if run.seed in seeds))
 
     def spread(self, protocol: str = "complete", condition: str = "") -> dict[str, Spread]:
         """Mean and deviation of each metric over the seeds; empty where it was not measured."""

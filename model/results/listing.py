@@ -12,14 +12,19 @@ from model.results.tables import cells, markdown, named, seconds, size, titles
 SOURCES: Final = {"file": "the file's columns", "gte-small": "gte-small", "": "none"}
 
 
-def table(rows: Sequence[Row], metrics: Sequence[str], extra: Sequence[str] = ()) -> str:
-    """Rows as a table: who, ``extra`` columns (``text``, ``utterances``), metrics, cost."""
+def table(
+    rows: Sequence[Row], bars: Sequence[Row], metrics: Sequence[str], extra: Sequence[str] = ()
+) -> str:
+    """Rows as a table: who, ``extra`` columns (``text``, ``utterances``), metrics, cost.
+
+    ``bars``: the constants' rows, see :func:`idle_seeds`; a table need not show its own.
+    """
     head = ["model", *extra, *titles(metrics), "n", "parameters", "s / epoch"]
     body = []
     for row in rows:
         told = {"text": source_of(row.one), "utterances": around(row.one.data)}
         found = cells(row.spread(), metrics)
-        idle = idle_seeds(row, rows)
+        idle = idle_seeds(row, bars)
         if idle == len(row.runs):
             found = ["learned nothing", *["–"] * (len(metrics) - 1)]
         body.append(

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
-import numpy as np
 import torch
 import typer
 from rich.console import Console
 
 from model import commands
 from model.data.protocols import protocol
-from model.data.splits import TEST, TRAIN, VALID, SequenceData, Split
+from model.data.splits import TEST, VALID, SequenceData, Split
 from model.metrics import suited
+from model.results.baselines import least
 from model.results.mmsa_models import PEERS, PeerRun, train_peer
 from model.results.peer_data import SETS, peer_data
 from model.results.records import Record, letters
@@ -35,9 +35,9 @@ PROTOCOLS: Final = ("complete", "B", "C")  # of one model for all conditions
 def records(model: str, name: str, data: SequenceData, seed: int, run: PeerRun) -> list[Record]:
     """What is kept of a run: our metrics of the test split, one record for each condition.
 
-    With complete data ``valid`` are those of validation, with the MAE or accuracy of the best
-    constant of the training split (``constant_mae``, ``constant_acc``): a peer that is no better
-    there has learned nothing. Encoded words cannot be lost afterwards: no protocols but the first.
+    With complete data ``valid`` are those of validation, with what the best constant gives there
+    (``constant_mae``, ``constant_acc``): a peer that is no better has learned nothing. Encoded words
+    cannot be lost afterwards: no protocols but the first.
     """
     own, _, encoder = name.partition("+")
     common = Record(
@@ -50,7 +50,7 @@ def records(model: str, name: str, data: SequenceData, seed: int, run: PeerRun) 
     for title in PROTOCOLS[:1] if encoder else PROTOCOLS:
         for condition in protocol(title, data).conditions:
             metrics = _judged(run, condition.apply(data.splits[TEST]), data)
-            valid = _judged(run, data.splits[VALID], data) | constant(data)
+            valid = _judged(run, data.splits[VALID], data) | least(data)
             part = msgspec.structs.replace(
                 common, protocol=title, condition=condition_name(title, condition),
                 metrics=metrics, valid=valid if title == "complete" else {},
@@ -61,15 +61,6 @@ def records(model: str, name: str, data: SequenceData, seed: int, run: PeerRun) 
 
 def _judged(run: PeerRun, split: Split, data: SequenceData) -> dict[str, float]:
     return suited(run.say(split, data), split.labels, data.low, data.high, data.classes)
-
-
-def constant(data: SequenceData) -> dict[str, float]:
-    """How good the training split's median, or most frequent class, is on validation."""
-    known, asked = data.splits[TRAIN].labels, data.splits[VALID].labels
-    if data.classes:
-        most = np.bincount(known.astype(np.int64)).argmax()
-        return {"constant_acc": 100 * float((asked == most).mean())}
-    return {"constant_mae": float(np.abs(asked - np.median(known)).mean())}
 
 
 def done(path: Path) -> set[tuple[str, str, bool, int]]:

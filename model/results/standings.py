@@ -10,7 +10,7 @@ from model.results import plots
 from model.results.condensed import Results, Row, Run
 from model.results.experiments import MODELS, SEQUENCES
 from model.results.listing import around, table
-from model.results.rows import learned_nothing, made_by, placed
+from model.results.rows import constants, learned_nothing, made_by, placed
 from model.results.tables import cells, markdown, named, seconds, titles
 from model.results.words import MOSI_WARNING, PUBLISHED, SEQUENCES_NOTE, TEXT_NOTE
 
@@ -45,6 +45,7 @@ def mosi(results: Results) -> str:
     """MOSI's utterances, by the modalities that were given."""
     groups = ("mosi-words", "mosi-single", "mosi-context", "mosi", "faithful", "peers")
     parts = ["## CMU-MOSI, utterance sequences, split by bc-LSTM's videos\n", MOSI_WARNING]
+    bars = constants(results)
     for letters, title in (
         ("TAV", "Text, audio and vision"), ("TA", "Text and audio"), ("T", "Text"),
         ("A", "Audio"), ("V", "Vision"),
@@ -54,7 +55,7 @@ def mosi(results: Results) -> str:
             and run.data.startswith("mosi-utterances")
         )  # fmt: skip
         if rows:
-            parts += [f"### {title}\n", table(_by_source(rows), REGRESSION, _extra(rows))]
+            parts += [f"### {title}\n", table(_by_source(rows), bars, REGRESSION, _extra(rows))]
     parts.append(_beaten(results))
     parts.append(
         "\n".join(
@@ -105,14 +106,15 @@ def sequences(results: Results, folder: Path) -> str:
     groups = ("sequences", "faithful", "peers")
     parts = ["## ICT-MMMO, POM and YouTube, audio and vision\n", SEQUENCES_NOTE]
     curves: dict[str, list[Row]] = {}
+    bars = constants(results)
     for data in SEQUENCES:
         rows = placed(results.rows(lambda run: run.group in groups and run.data == data))  # noqa: B023 - called at once
         if not rows:
             continue
         metrics = ("acc", "f1") if data == "youtube" else ("mae", "r", "acc2_has0", "acc7")
-        parts += [f"### {data}\n", table(rows, metrics), _lost(rows, metrics[:2])]
+        parts += [f"### {data}\n", table(rows, bars, metrics), _lost(rows, bars, metrics[:2])]
         curves[data] = [
-            row for row in rows if row.one.results.get("B") and not learned_nothing(row, rows)
+            row for row in rows if row.one.results.get("B") and not learned_nothing(row, bars)
         ]
     if any(curves.values()):
         shown = {data: own for data, own in curves.items() if own}
@@ -126,14 +128,14 @@ def sequences(results: Results, folder: Path) -> str:
     return "\n".join(parts)
 
 
-def _lost(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+def _lost(rows: Sequence[Row], bars: Sequence[Row], metrics: Sequence[str]) -> str:
     """The same models with parts lost: means of B and C, and C's subsets."""
     head = ["parts lost", "training", *(f"B mean: {t}" for t in titles(metrics))]
     subsets = [("a", "audio"), ("v", "vision")]
     head += [f"{title} only: {t}" for _, title in subsets for t in titles(metrics)]
     body = []
     for row in rows:
-        if row.one.results.get("B") and not learned_nothing(row, rows):
+        if row.one.results.get("B") and not learned_nothing(row, bars):
             body.append(
                 [
                     named(row.one), _training(row.one), *cells(row.mean_over("B"), metrics),

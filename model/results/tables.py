@@ -101,11 +101,21 @@ class Difference:
         return f"{self.mean:+.{digits}f} ± {self.deviation:.{digits}f}"
 
 
+def paired(
+    new: Row, old: Row, metric: str, protocol: str, condition: str | None
+) -> tuple[Row, Row]:
+    """Both cut to the seeds at which both were measured, so that means and difference agree."""
+    one, other = (_by_seed(row, protocol, condition) for row in (new, old))
+    both = one.keys() & other.keys()
+    seeds = {seed for seed in both if metric in one[seed] and metric in other[seed]}
+    return new.at(seeds), old.at(seeds)
+
+
 def difference(new: Row, old: Row, metric: str, protocol: str, condition: str | None) -> Difference:
     """Both at the same seeds; ``condition`` None takes the mean over the protocol's conditions."""
-    pairs = _by_seed(new, protocol, condition), _by_seed(old, protocol, condition)
-    seeds = sorted(seed for seed in pairs[0].keys() & pairs[1].keys() if metric in pairs[0][seed])
-    apart = [pairs[0][seed][metric] - pairs[1][seed][metric] for seed in seeds]
+    pair = paired(new, old, metric, protocol, condition)
+    one, other = (_by_seed(row, protocol, condition) for row in pair)
+    apart = [one[seed][metric] - other[seed][metric] for seed in sorted(one)]
     if not apart:
         return Difference(0.0, 0.0, 0)
     return Difference(fmean(apart), stdev(apart) if len(apart) > 1 else 0.0, len(apart))
