@@ -284,6 +284,70 @@ def test_a_worker_that_dies_is_said_and_comes_back(page: Page, server: PageServe
     expect(page.get_by_test_id("workers")).to_contain_text("1 restart")
 
 
+def test_a_score_that_no_other_follows_is_not_shown_as_current(
+    page: Page, context: BrowserContext, server: PageServer, tmp_path: Path
+) -> None:
+    """As where the inference worker hangs: what is seen and heard goes on, and nothing is scored."""
+    page.evaluate("() => window.tonality.live.alerts.set({ above: -3, for_s: 1 })")
+    path = tmp_path / "unscored.mp4"
+    path.write_bytes(b"")
+    start_file(page, path)
+    wait_state(page, "running")
+    expect(page.get_by_test_id("score")).to_have_text(re.compile(r"\d"))
+    expect(page.get_by_test_id("alert")).to_be_visible()
+    expect(page.get_by_test_id("banner")).to_have_text("No new score for 5 s.")
+    shown = {"score": "–", "wording": "", "interval": "", "parts": "", "lag": "–", "summary": ""}
+    for name, text in shown.items():
+        expect(page.get_by_test_id(name)).to_have_text(text)
+    expect(page.get_by_test_id("alert")).to_be_hidden()
+    expect(page.get_by_test_id("lamp-face")).to_have_attribute("data-state", "present")
+    expect(page.get_by_test_id("pose")).not_to_be_empty()  # the picture itself is of now
+    wait_state(page, "running")
+
+    second = open_page(context, server.url)  # which hears how old the newest score is
+    expect(second.get_by_test_id("banner")).to_contain_text("No new score for")
+    age = "() => performance.now() - window.tonality.live.strip.renewed"
+    assert second.evaluate(age) == pytest.approx(page.evaluate(age), abs=1500)
+    second.close()
+
+
+# From within a frame: the next one may be drawn before what came meanwhile is taken in.
+BLOCK = """
+() => new Promise((done) => requestAnimationFrame(() => {
+  const until = performance.now() + 4500;
+  while (performance.now() < until);
+  done();
+}))
+"""
+LATE = """
+() => {
+  const { live } = window.tonality;
+  const take = live.take.bind(live);
+  live.take = (message) => (message.type === "prediction" ? void setTimeout(take, 1500, message) : take(message));
+}
+"""
+
+
+def test_a_busy_page_late_scores_and_a_pause_are_not_taken_for_missing_scores(page: Page) -> None:
+    start_demo(page)
+    wait_counter(page, "points", 3)
+    page.evaluate(BANNERS)
+    page.evaluate(BLOCK)
+    wait_counter(page, "points", counters(page)["points"] + 4)
+    page.evaluate(LATE)
+    wait_counter(page, "points", counters(page)["points"] + 8)
+    expect(page.get_by_test_id("score")).to_have_text(re.compile(r"\d"))
+    page.keyboard.press(" ")
+    wait_state(page, "paused")
+    page.wait_for_timeout(4000)
+    points = counters(page)["points"]
+    page.keyboard.press(" ")
+    wait_state(page, "running")
+    wait_counter(page, "points", points + 4)
+    expect(page.get_by_test_id("score")).to_have_text(re.compile(r"\d"))
+    assert page.evaluate("() => window.banners.filter(Boolean)") == []
+
+
 def test_a_source_that_fails_says_why_in_one_line(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"")

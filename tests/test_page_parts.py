@@ -134,6 +134,64 @@ def test_keys_marks_notes_alerts_and_large_type(page: Page) -> None:
     stop(page)
 
 
+RINGS = "() => { window.rings = 0; window.tonality.live.alerts.ring = () => (window.rings += 1); }"
+HISTORY = """
+() => {
+  const { strip } = window.tonality.live;
+  const [first] = strip.points;
+  for (let i = 1; i <= 1300; i += 1)
+    strip.addPoint({ ...first, seq: first.seq - i, start_s: first.start_s - i / 2, end_s: first.end_s - i / 2 });
+}
+"""
+REVISE = """
+back => {
+  const { strip } = window.tonality.live;
+  strip.addPoint({ ...strip.points.at(-1 - back), revision: 9, sentiment: -3 });
+}
+"""
+
+
+def test_an_alert_rings_once_however_long_it_stands(page: Page) -> None:
+    start_demo(page)
+    wait_counter(page, "points", 4)
+    page.evaluate(RINGS)
+    page.evaluate(HISTORY)  # ten minutes: each further window lets the oldest go
+    oldest = "() => window.tonality.live.strip.points[0].seq"
+    limits(page, "", "-3", "1")
+    expect(page.get_by_test_id("alert")).to_have_text("Above −3.0 for 600 s or more")
+    page.wait_for_function(f"before => ({oldest})() > before + 4", arg=page.evaluate(oldest))
+    assert page.evaluate("() => window.rings") == 1
+
+    page.evaluate(REVISE, 5)  # the run is shorter than was thought, and long enough
+    page.wait_for_function("() => window.tonality.live.part('alert').textContent.includes(' 1 s')")
+    page.evaluate(REVISE, 0)
+    page.wait_for_function("() => window.tonality.live.part('alert').hidden")
+    expect(page.get_by_test_id("alert")).to_be_visible()
+    assert page.evaluate("() => window.rings") == 1
+    limits(page, "", "-2.9", "1")  # what is asked for anew is told anew
+    page.wait_for_function("() => window.rings === 2")
+    limits(page, "", "", "1")
+    stop(page)
+
+
+def test_an_alert_rings_again_for_the_other_side_another_one_and_after_a_while(page: Page) -> None:
+    script = """
+    async () => {
+      const { Alerts } = await import("/assets/alerts.js");
+      const alerts = new Alerts();
+      alerts.settings = { below: -1, above: 1, for_s: 2, sound: false };
+      let rings = 0;
+      alerts.ring = () => (rings += 1);
+      return [
+        ["me", null, 0], ["me", "below", 1], ["me", "below", 900], ["me", null, 901], ["me", "below", 905],
+        ["me", "above", 906], ["Bo", "above", 907], ["me", "above", 908], ["me", null, 909], ["me", null, 913],
+        ["me", "above", 915],
+      ].map(([who, side, at_s]) => (alerts.heed("session", who, side, at_s * 1000), rings));
+    }
+    """
+    assert page.evaluate(script) == [0, 1, 1, 1, 1, 2, 3, 3, 3, 3, 4]
+
+
 def test_smoothing_says_the_lag_that_it_adds_and_parts_add_up(page: Page) -> None:
     start_demo(page)
     wait_counter(page, "points", 8)

@@ -3,15 +3,20 @@
 const KEY = "tonality alerts";
 const OFF = { below: null, above: null, for_s: 3, sound: false };
 const SHOWN_STEP_S = 5; // the text is read out each time that it changes
+// Whoever was within the limits for less is not rung for again: a revision can split a stretch beyond them.
+const AGAIN_S = 3;
+const MOST = 16; // participants that are remembered
 const TONE_HZ = [523, 440];
 
 export class Alerts {
   constructor() {
     this.settings = { ...OFF, ...stored() };
+    this.beyond = new Map(); // the side on which each was last, and since when not any more (null: still)
   }
 
   set(settings) {
     this.settings = { ...OFF, ...settings };
+    this.beyond.clear();
     try {
       localStorage.setItem(KEY, JSON.stringify(this.settings));
     } catch (error) {
@@ -23,7 +28,7 @@ export class Alerts {
     return this.settings.below !== null || this.settings.above !== null;
   }
 
-  // The limit that the newest scores have been beyond, since when (media time); null where none is.
+  // The limit that the newest scores have been beyond, and for how long; null where none is.
   judge(strip) {
     const { below, above, for_s } = this.settings;
     const beyond = (score) => (score === null ? null : below !== null && score < below ? "below" : above !== null && score > above ? "above" : null);
@@ -36,7 +41,21 @@ export class Alerts {
     const lasted = last.end_s - points[first].end_s;
     if (lasted < for_s) return null;
     const shown_s = lasted < SHOWN_STEP_S ? for_s : Math.floor(lasted / SHOWN_STEP_S) * SHOWN_STEP_S;
-    return { side, limit: this.settings[side], since: points[first].seq, shown_s: Math.max(for_s, shown_s) };
+    return { side, limit: this.settings[side], shown_s: Math.max(for_s, shown_s) };
+  }
+
+  // Rings where somebody goes beyond a limit (`side` is that of `judge`), not while they stay there.
+  // Not by the window with which it began: that one is forgotten after ten minutes, or revised.
+  heed(session, participant, side, now) {
+    const key = `${session}\n${participant}`;
+    const before = this.beyond.get(key);
+    if (!side) return void (before && (before.left ??= now));
+    this.beyond.delete(key); // the one heard of longest ago goes first
+    this.beyond.set(key, { side, left: null });
+    while (this.beyond.size > MOST) this.beyond.delete(this.beyond.keys().next().value);
+    // Back within the limits it takes `for_s` until a further stretch is told of.
+    const stays = before?.side === side && (before.left === null || now - before.left <= (this.settings.for_s + AGAIN_S) * 1000);
+    if (!stays) this.ring();
   }
 
   // Two soft tones, where the user has asked for them.

@@ -11,6 +11,7 @@ import { MODALITIES, Store } from "./store.js";
 
 const SPANS = [30, 60, 600]; // seconds that the curve shows; the key z takes the next
 const TEXT_EVERY_MS = 200; // numbers and lamps change no faster than people read
+const SLEPT_MS = 1000; // a page that drew nothing for so long has messages waiting, too
 const SPOKEN_EVERY_MS = 6000;
 const TOAST_MS = 4000;
 // What takes letters for itself, and what takes the space bar: whoever has just pressed Start is on a button.
@@ -294,6 +295,9 @@ export class Live {
     this.before = now;
     this.frameTimes.add(elapsed);
     this.counters.frames += 1;
+    // What came meanwhile is taken in before anything is called old; once, as each frame may be so late.
+    this.slept = elapsed > SLEPT_MS && !this.slept;
+    if (this.slept) this.textAt = now;
     if (now - this.textAt >= TEXT_EVERY_MS) {
       this.textAt = now;
       this.pick();
@@ -353,9 +357,8 @@ export class Live {
   // For screen readers, in whole sentences and not too often.
   summary(now) {
     const sentences = this.panels.filter((panel) => panel.state.fresh && panel.strip?.last).map((panel) => spoken(panel, this.panels.length > 1));
-    if (!sentences.length) return;
-    this.say("summary", sentences.join(" "));
-    this.spokenAt = now;
+    this.say("summary", sentences.join(" ")); // what is not current any more does not stay either
+    if (sentences.length) this.spokenAt = now;
   }
 
   close() {

@@ -130,7 +130,7 @@ export class Panel {
     this.lamps();
     this.caption();
     this.curve.limits = alerts.settings;
-    this.warning(alerts);
+    this.warning(alerts, now);
     this.resting(store);
   }
 
@@ -143,7 +143,7 @@ export class Panel {
     this.say("wording", current && last ? wording(score) : "");
     this.say("interval", current && last ? (score === null ? "nothing seen, heard or said" : `between ${signed(last.low)} and ${signed(last.high)}`) : "");
     this.say("parts", current && score !== null ? partsOf(last) : "");
-    const picture = current ? this.strip?.picture : null;
+    const picture = this.state.watched ? this.strip?.picture : null; // which needs no score
     this.say("quality", picture && picture.quality !== "ok" ? picture.quality : "");
     this.expressions(picture?.quality === "ok" ? picture : null);
   }
@@ -202,13 +202,12 @@ export class Panel {
     this.part("words").replaceChildren(line);
   }
 
-  warning(alerts) {
+  warning(alerts, now) {
     const crossed = this.state.fresh ? alerts.judge(this.view) : null;
     const part = this.part("alert");
     part.hidden = !crossed;
     this.say("alert", crossed ? `${crossed.side === "below" ? "Below" : "Above"} ${signed(crossed.limit)} for ${crossed.shown_s} s or more` : "");
-    if (crossed && crossed.since !== this.warnedSince) alerts.ring();
-    this.warnedSince = crossed?.since ?? null;
+    alerts.heed(this.session, this.participant, crossed?.side ?? null, now);
   }
 
   // How long somebody still has to look and speak as when nothing is the matter.

@@ -3,6 +3,8 @@
 import { MODALITIES } from "./store.js";
 
 const SILENT_MS = 3500; // a worker beats once a second
+// A window comes every 0.5 s: late on a slow machine, but as often. Words only revise older ones.
+const OLD_MS = 3000;
 const TOLD_MS = 6000; // a worker that died is told of for at least so long, however soon it is back
 const AGAIN = ["starting", "running", "paused"]; // what it may be then
 
@@ -11,11 +13,12 @@ export function conditions(store, session, participant, strip, linked, data, now
   const trouble = store.workers.filter((worker) => worker.role !== "capture" || (worker.session === session && worker.participant === participant));
   const silent = capture?.state === "running" && now - capture.at > SILENT_MS;
   const name = stateName(capture, strip, linked, data);
-  const fresh = name === "running" && !silent && strip?.last != null && !strip.waits;
+  const watched = name === "running" && !silent && strip?.last != null && !strip.waits;
   return {
     name,
-    fresh,
-    ...banner(name, capture, silent, trouble, linked, now),
+    watched, // what is seen and heard is of now
+    fresh: watched && now - strip.renewed <= OLD_MS, // and so is the score
+    ...banner(name, capture, silent, strip, trouble, linked, now),
     hint: hint(name, strip, capture, store.workers),
     lamps: lamps(name, capture, silent, strip),
     workers: workersLine(store.workers),
@@ -41,7 +44,7 @@ function stateName(capture, strip, linked, data) {
   return capture.state;
 }
 
-function banner(name, capture, silent, trouble, linked, now) {
+function banner(name, capture, silent, strip, trouble, linked, now) {
   if (!linked) return { banner: "The server does not answer. If it was ended, start it again: the page comes back by itself.", bad: true };
   const server = trouble.find((worker) => worker.role === "server");
   if (server) return { banner: `A part of the server has ended: ${server.detail}`, bad: true };
@@ -56,8 +59,10 @@ function banner(name, capture, silent, trouble, linked, now) {
   if (name === "stopped") return { banner: "Stopped. The curve stays until the next start.", bad: false };
   const inference = trouble.find((worker) => worker.role === "inference");
   if (inference?.state === "fetching") return { banner: `Once only: ${inference.detail}.`, bad: false };
-  if (name === "running" && inference?.detail.includes("untrained")) return { banner: "The network is untrained: the scores below mean nothing yet.", bad: false };
   if (silent && name === "running") return { banner: `Nothing heard from the capture worker for more than ${seconds(now - capture.at)} s.`, bad: false };
+  const missed = name === "running" ? now - Math.max(strip.renewed, capture.since) : 0; // none was due during a pause
+  if (missed > OLD_MS) return { banner: `No new score for ${seconds(missed)} s.`, bad: false };
+  if (name === "running" && inference?.detail.includes("untrained")) return { banner: "The network is untrained: the scores below mean nothing yet.", bad: false };
   return { banner: "", bad: false };
 }
 

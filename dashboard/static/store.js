@@ -56,6 +56,7 @@ export class Strip extends Track {
     this.touched = 0;
     this.picture = null;
     this.waits = false; // its worker was started again, and has not given a window since
+    this.renewed = -Infinity; // when the newest window came, on the page's clock
   }
 
   // What the worker took for said will never be settled.
@@ -74,7 +75,7 @@ export class Strip extends Track {
     } else {
       list.splice(i, 0, point);
     }
-    if (point.end_s > this.newest) this.waits = false;
+    if (point.end_s > this.newest) Object.assign(this, { waits: false, renewed: performance.now() });
     this.newest = Math.max(this.newest, point.end_s);
     let stale = 0;
     while (stale < list.length && (list[stale].end_s < this.newest - KEPT_S || list.length - stale > MAX_POINTS)) stale += 1;
@@ -142,26 +143,29 @@ export class Store {
     const pictures = new Map([...this.strips].map(([key, strip]) => [key, strip.picture]));
     this.strips.clear();
     this.statuses.clear();
-    for (const { session, participant, predictions, words, marks, waits } of snapshot.strips) {
+    for (const { session, participant, predictions, words, marks, waits, age_s } of snapshot.strips) {
       const strip = this.strip(session, participant);
       for (const point of predictions) strip.addPoint(point);
       strip.addWords(words);
       for (const mark of marks ?? []) strip.addMark(mark);
       strip.picture = pictures.get(`${session}\n${participant}`) ?? null;
       strip.waits = waits ?? false;
+      strip.renewed -= (age_s ?? 0) * 1000;
     }
     for (const status of snapshot.statuses) this.addStatus(status);
     this.setWorkers(snapshot.workers);
   }
 
-  // A worker that died may be back before anybody has read of it: when it was noticed is kept.
+  // A worker that died may be back before anybody has read of it: when it was noticed is kept. So is
+  // when its state last changed, as far as the page has seen it change.
   setWorkers(workers) {
     const before = new Map(this.workers.map((worker) => [worker.name, worker]));
     const now = performance.now();
     this.workers = workers.map((worker) => {
       const known = before.get(worker.name);
       const died = worker.state === "restarting" || (known && worker.restarts > known.restarts);
-      return { ...worker, died: died ? now : known?.died ?? -Infinity };
+      const changed = known && worker.state !== known.state;
+      return { ...worker, died: died ? now : known?.died ?? -Infinity, since: changed ? now : known?.since ?? -Infinity };
     });
   }
 
