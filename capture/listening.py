@@ -34,7 +34,7 @@ class Listening:
     """Places blocks by counting samples from the first arrival; what is missing becomes silence.
 
     Counts: ``sound gaps`` and ``sound overlaps`` where the count and the monotonic clock came apart
-    by 0.1 s; ``sound blocks missed``.
+    by 0.1 s; ``sound blocks missed``, and ``sound blocks late`` that came when silence stood for them.
     """
 
     def __init__(self) -> None:
@@ -51,6 +51,10 @@ class Listening:
     def add(self, block: Block) -> list[Item]:
         """What a block brings: chunks of sound, and notices of what was lost before it."""
         items: list[Item] = []
+        if self.lost and block.arrived_s < self._end_s + FILL_BEHIND_S - STALL_S:
+            # All of it lies in the silence already, and the next look would find it lost again.
+            self.counts.add("sound blocks late")
+            return items
         if self._resampler is None or self._resampler.rate_hz != block.rate_hz:
             items += self._begin(block)
         elif block.missed:

@@ -129,6 +129,30 @@ def test_old_sound_handed_over_at_once_is_left_out() -> None:
     assert len(samples(items)) == pytest.approx(5.05 * 16_000, abs=0.2 * 16_000)
 
 
+def test_blocks_too_late_for_the_silence_in_their_place_are_no_return() -> None:
+    """Given 0.8 s late each, they would be found lost again at every look."""
+    listening = Listening()
+    items = steady(listening, 0.0, 1.0) + listening.quiet(1.6)
+    for k in range(20):
+        items += listening.quiet(1.8 + k / 20)
+        items += listening.add(Block(1.05 + k / 20, noise(2_400, k), 48_000))
+    assert [type(n) for n in notices(items)] == [Lost]
+    assert listening.counts.counts == {"sound blocks late": 20}
+    items += steady(listening, 3.0, 1.0)
+    assert [type(n) for n in notices(items)] == [Lost, Returned]
+    assert len(samples(items)) == pytest.approx(4.0 * 16_000, abs=1_700)
+
+
+def test_blocks_that_run_a_little_late_are_a_return() -> None:
+    listening = Listening()
+    items = steady(listening, 0.0, 1.0)
+    for k in range(40):
+        items += listening.quiet(2.0 + k / 20)
+        items += listening.add(Block(1.75 + k / 20, noise(2_400, k), 48_000))
+    assert [type(n) for n in notices(items)] == [Lost, Returned]
+    assert samples(items)[-16_000:].min() > 0.0
+
+
 def test_another_rate_in_the_middle() -> None:
     listening = Listening()
     items = steady(listening, 0.0, 1.0, 48_000) + steady(listening, 1.0, 1.0, 44_100)
