@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -204,6 +206,25 @@ def test_it_learns_and_goes_on_after_a_kill_to_the_same_weights(tmp_path: Path) 
         torch.testing.assert_close(resumed.state_dict()[name], value)
     found = judge(straight, valid)
     assert set(found) == {"accuracy_7", "balanced_3"}
+
+
+def test_a_state_of_other_pictures_is_not_gone_on_with(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    valid, plan = faces(28, 1), Plan(epochs=1, batch=16)
+
+    def trained(table: Table, folder: str) -> dict[str, torch.Tensor]:
+        with Progress(disable=True) as progress:
+            return train(table, valid, plan, tmp_path / folder, progress).state_dict()
+
+    first, second = faces(32, 0), faces(32, 2)
+    trained(first, "one")
+    for table in (second, replace(second, valence=-second.valence)):
+        anew, straight = trained(table, "one"), trained(table, f"by itself {table.valence[0]}")
+        for name, value in straight.items():
+            torch.testing.assert_close(anew[name], value, msg=name)
+    assert caplog.text.count("begun anew") == 2
 
 
 class _Killing(Progress):

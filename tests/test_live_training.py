@@ -1,14 +1,16 @@
 """Training the live model on small corpora in the real formats, and that its windows are the live ones.
 
-Run time: about 20 s, half of it whisper-base and gte-small.
+Run time: about 45 s, a third of it runs of the whole training, a quarter whisper-base and gte-small.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from dataclasses import replace as altered
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,8 @@ import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
+from rich.progress import Progress
+from safetensors.torch import load_file, save_file
 
 from features.activity import SpeechActivity
 from features.assets import Assets
@@ -36,6 +40,7 @@ from model.corpora.features_cache import save_arrays
 from model.corpora.text import TEST, TRAIN, VALID
 from model.live import faces as live_faces
 from model.live import folds as live_folds
+from model.live import training as live_training
 from model.live.banks import NEUTRAL_SPOKEN, NONE, Banks, Drawing, share_weights, side_weights
 from model.live.crossed import crossed, pooled
 from model.live.data import DataPlan, built_copies, held_voices, load_banks, load_encoder
@@ -54,10 +59,11 @@ from model.live.judging import (
     two_sides,
     validate,
 )
-from model.live.learning import new_network, train
+from model.live.learning import new_network, start_key, train
 from model.live.objective import losses, random_subset, truth_of
 from model.live.plan import LivePlan
 from model.live.samples import ClipVoice, Heard, principal_basis, voice_sample
+from model.live.state import digest
 from model.live.warmup import WarmUp
 from model.networks.blocks import masked_mean
 from model.networks.emotions import (
@@ -87,6 +93,7 @@ PLAN = LivePlan(
     rate=4e-3,
     warm_up=WarmUp(text=10, voice=20, face=10, faces=40, batch=16),
 )
+SOURCES = "an encoder and texts"
 ACTED = ("happy", "angry", "neutral", "sad")
 LETTERS = {"happy": "03", "angry": "05", "neutral": "01", "sad": "04"}
 SMILE = [BLENDSHAPES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
@@ -217,7 +224,7 @@ def trained(
 ) -> tuple[RTIL, list[dict[str, float]]]:
     network = new_network(banks, PLAN, SMALL)
     folder = tmp_path_factory.mktemp("state")
-    state = train(network, banks, PLAN, folder, lambda n: _judge(banks, corpora, n))
+    state = train(network, banks, PLAN, folder, SOURCES, lambda n: _judge(banks, corpora, n))
     return network, state.history
 
 
@@ -310,16 +317,158 @@ def test_a_killed_run_goes_on_as_if_there_had_been_none(
         return _judge(banks, corpora, network)
 
     with pytest.raises(KillError):
-        train(new_network(banks, PLAN, SMALL), banks, PLAN, tmp_path, judge)
+        train(new_network(banks, PLAN, SMALL), banks, PLAN, tmp_path, SOURCES, judge)
     assert judged == 3, "the third epoch is lost"
     fresh = new_network(banks, PLAN, SMALL)
     done: list[int] = []
-    state = train(fresh, banks, PLAN, tmp_path, lambda n: _judge(banks, corpora, n), done.append)
+    state = train(
+        fresh, banks, PLAN, tmp_path, SOURCES, lambda n: _judge(banks, corpora, n), done.append
+    )
     assert done[0] == 2 * PLAN.steps
     network, history = trained
     assert state.history == history
     for name, value in network.state_dict().items():
         torch.testing.assert_close(fresh.state_dict()[name], value, rtol=0, atol=0, msg=name)
+
+
+def _head(seed: int) -> dict[str, torch.Tensor]:
+    """A head as the tuning of the text encoder leaves it."""
+    rng = torch.Generator().manual_seed(seed)
+    return {
+        "score.weight": torch.randn(1, 384, generator=rng),
+        "score.bias": torch.randn(1, generator=rng),
+        "sides.weight": torch.randn(3, 384, generator=rng),
+        "sides.bias": torch.randn(3, generator=rng),
+    }
+
+
+def test_a_state_of_another_text_head_is_not_gone_on_with(
+    banks: Banks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    plan = replace(PLAN, epochs=1, steps=2, warm_up=WarmUp(text=0, voice=5, face=5, faces=20))
+
+    def begun(head: dict[str, torch.Tensor]) -> tuple[RTIL, int]:
+        network, done = new_network(banks, plan, SMALL, head), list[int]()
+        train(network, banks, plan, tmp_path, SOURCES, lambda n: {}, done.append)
+        return network, done[0]
+
+    first, _ = begun(_head(0))
+    again, done = begun(_head(0))
+    assert done == plan.steps and torch.equal(again.text_direct.weight, first.text_direct.weight)
+    assert "begun anew" not in caplog.text
+    other_head, done = begun(_head(1))
+    assert done == 0, "nothing of the other run"
+    expected = new_network(banks, plan, SMALL, _head(1)).text_direct
+    torch.testing.assert_close(other_head.text_direct.state_dict(), expected.state_dict())
+    assert caplog.text.count("begun anew") == 1
+    assert begun(_head(1))[1] == plan.steps, "and is gone on with itself"
+
+
+def _moved(values: np.ndarray) -> np.ndarray:
+    """With the first of them another."""
+    out = values.copy()
+    out.flat[0] = not out.flat[0] if out.dtype == np.bool_ else out.flat[0] + 1
+    return out
+
+
+def _elsewhere(split: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(len(split)) == 0, "held", split)
+
+
+OTHER_BANKS: dict[str, Callable[[Banks], Banks]] = {
+    "a text less": lambda b: altered(
+        b, text=altered(b.text, states=[b.text.states[0][:1], *b.text.states[1:]])
+    ),
+    "label of a text": lambda b: altered(b, text=altered(b.text, label=_moved(b.text.label))),
+    "emotion of a text": lambda b: altered(b, text=altered(b.text, targets=_moved(b.text.targets))),
+    "split of a text": lambda b: altered(b, text=altered(b.text, split=_elsewhere(b.text.split))),
+    "voice": lambda b: altered(b, voice=altered(b.voice, voice=_moved(b.voice.voice))),
+    "states of a voice": lambda b: altered(
+        b, voice=altered(b.voice, states=_moved(b.voice.states))
+    ),
+    "split of a voice": lambda b: altered(
+        b, voice=altered(b.voice, split=_elsewhere(b.voice.split))
+    ),
+    "face": lambda b: altered(b, face=altered(b.face, values=_moved(b.face.values))),
+    "what is known of a face": lambda b: altered(
+        b, face=altered(b.face, own=[None] * len(b.face.own))
+    ),
+    "speech of faces": lambda b: altered(b, maker=altered(b.maker, motion=_moved(b.maker.motion))),
+    "priors": lambda b: altered(
+        b, priors={**b.priors, VOICE: replace(b.priors[VOICE], seconds=9.0)}
+    ),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_BANKS.values(), ids=OTHER_BANKS.keys())
+def test_other_banks_are_another_start(
+    banks: Banks,
+    trained: tuple[RTIL, list[dict[str, float]]],
+    change: Callable[[Banks], Banks],
+) -> None:
+    network, key = trained[0], start_key(trained[0], banks, PLAN, SOURCES)
+    assert start_key(network, change(banks), PLAN, SOURCES) != key
+    assert start_key(network, altered(banks), PLAN, SOURCES) == key, "a copy is not another"
+
+
+def test_the_start_is_told_by_what_it_is_made_of_not_by_how_it_was_computed(
+    banks: Banks, trained: tuple[RTIL, list[dict[str, float]]]
+) -> None:
+    key = start_key(trained[0], banks, PLAN, SOURCES)
+    assert start_key(new_network(banks, PLAN, SMALL), banks, PLAN, SOURCES) == key, (
+        "not the weights"
+    )
+    rounded = [states + np.float16(1e-3) for states in banks.text.states]
+    near = altered(banks, text=altered(banks.text, states=rounded))
+    assert start_key(trained[0], near, PLAN, SOURCES) == key, "other threads round otherwise"
+    assert start_key(trained[0], banks, PLAN, "another encoder") != key
+    assert start_key(trained[0], banks, replace(PLAN, seed=1), SOURCES) != key
+
+
+def test_a_digest_tells_everything_apart_and_refuses_what_it_cannot_tell() -> None:
+    ones = np.ones((2, 3), np.float32)
+    told: list[object] = [
+        ones, ones.T, ones.ravel(), ones.astype(np.float64), ones.view(np.int32), 2 * ones,
+        [ones], (ones,), [ones, ones], {"a": ones}, {"b": ones}, None, "", "None", 1, 1.0, True,
+        ["ab", "c"], ["a", "bc"], [["a"], "b"], ["a", ["b"]], [], {}, np.array(["a", "b"]),
+    ]  # fmt: skip
+    assert len({digest(one) for one in told}) == len(told)
+    assert digest({"a": 1, "b": ones}) == digest({"b": ones.copy(), "a": 1})
+    assert digest(torch.from_numpy(ones)) == digest(ones) == digest(np.asfortranarray(ones))
+    for unclear in (object(), [len], np.array(["a"], object)):
+        with pytest.raises(TypeError):
+            digest(unclear)
+
+
+def test_a_new_text_encoder_reaches_the_checkpoint_and_the_folds(
+    corpora: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plan = LivePlan(
+        data=DataPlan(variants=2, texts=20, chats=20), size="small", epochs=1, steps=2, batch=8,
+        warm_up=WarmUp(text=0, voice=3, face=3, faces=10, batch=8),
+    )  # fmt: skip
+    text, out = tmp_path / "text", tmp_path / "out"
+    text.mkdir()
+
+    def fit(seed: int, threads: int = 1) -> torch.Tensor:
+        save_file(_head(seed), text / "text_head.safetensors")
+        torch.set_num_threads(threads)
+        with Progress(disable=True) as progress:
+            (found,) = live_training.run(*corpora, text, out, [plan], progress)
+        torch.set_num_threads(1)
+        return found.network.text_direct.weight[8]
+
+    states = [out / "small/seed-0" / name for name in ("", "fold/0", "fold/1")]
+    states = [folder / "state.safetensors" for folder in states]
+    torch.testing.assert_close(fit(0), _head(0)["score.weight"][0])
+    written = [path.stat().st_mtime_ns for path in states]
+    fit(0, threads=2)
+    assert [path.stat().st_mtime_ns for path in states] == written, "done runs are not done again"
+    torch.testing.assert_close(fit(1), _head(1)["score.weight"][0])
+    for path in states:
+        read = load_file(path)["network.text_direct.weight"][8]
+        torch.testing.assert_close(read, _head(1)["score.weight"][0])
 
 
 def test_another_seed_gives_another_network(banks: Banks) -> None:
@@ -404,17 +553,11 @@ def test_losses_ask_subsets_and_each_modality_by_itself(banks: Banks) -> None:
 def test_words_are_read_as_the_tuned_head_reads_them_and_stay_so(
     banks: Banks, corpora: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    rng = torch.Generator().manual_seed(0)
-    head = {
-        "score.weight": torch.randn(1, 384, generator=rng),
-        "score.bias": torch.randn(1, generator=rng),
-        "sides.weight": torch.randn(3, 384, generator=rng),
-        "sides.bias": torch.randn(3, generator=rng),
-    }
+    head = _head(0)
     plan = replace(PLAN, epochs=1, warm_up=WarmUp(text=5, voice=5, face=5, faces=20))
     network = new_network(banks, plan, SMALL, head)
     before = network.ask_voice.state_dict()["attention.in_proj_weight"].clone()
-    train(network, banks, plan, tmp_path, lambda n: _judge(banks, corpora, n))
+    train(network, banks, plan, tmp_path, SOURCES, lambda n: _judge(banks, corpora, n))
     assert not torch.equal(before, network.ask_voice.state_dict()["attention.in_proj_weight"])
     rows = np.flatnonzero(banks.text.split == VALID)
     batch = banks.batch(alone(0, rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def train(
     average = deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(_groups(network, plan), lr=plan.rate)
     steps = len(table.crops) // plan.batch
-    state = TrainingState(folder, msgspec.json.encode(plan).decode(), network, average, optimiser)
+    state = TrainingState(folder, start_key(table, plan), network, average, optimiser)
     done = state.resume()
     bar = progress.add_task("appearance", total=plan.epochs * steps, completed=done * steps)
     for epoch in range(done, plan.epochs):
@@ -76,6 +77,15 @@ def train(
         state.save(epoch + 1)
         logger.info("epoch %d: %s", epoch + 1, judge(average, valid))
     return average.eval()
+
+
+def start_key(table: Table, plan: Plan) -> str:
+    """Hash of the plan and of what is learned from: a state of another one is not gone on with."""
+    found = hashlib.sha256(msgspec.json.encode(plan, order="deterministic"))
+    for own in (table.crops, table.expression, table.valence):
+        found.update(f"{own.dtype.str} {own.shape};".encode())
+        found.update(np.ascontiguousarray(own).data)
+    return found.hexdigest()[:16]
 
 
 @torch.no_grad()

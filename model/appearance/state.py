@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -9,9 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+logger = logging.getLogger(__name__)
+
 
 class TrainingState:
-    """``state.safetensors`` in ``folder``, replaced at once; one with another ``key`` is not gone on with.
+    """``state.safetensors`` in ``folder``, replaced at once; one with another ``key`` is not gone on
+    with, which the log says.
 
     Nothing random is kept: chance is drawn anew for each epoch.
     """
@@ -35,6 +39,7 @@ class TrainingState:
         with safe_open(self._path, framework="pt") as file:
             notes = file.metadata()
             if notes["key"] != self._key:
+                logger.info("%s: of another plan or other data; begun anew", self._path)
                 return 0
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
         for prefix, module in self._modules.items():

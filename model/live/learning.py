@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -24,7 +25,7 @@ from model.live.faces import face_columns
 from model.live.objective import disturb, losses
 from model.live.plan import LivePlan
 from model.live.samples import principal_basis
-from model.live.state import LiveState
+from model.live.state import LiveState, digest
 from model.live.warmup import warm_up
 from model.networks.emotions import EMOTIONS, OTHER_NAMES, SIDES
 from model.networks.inputs import Prior
@@ -145,18 +146,35 @@ def update(
     return {name: float(value.detach()) for name, value in found.items()}
 
 
+def start_key(network: RTIL, banks: Banks, plan: LivePlan, sources: str) -> str:
+    """Hash of what decides about the weights: a state of another start is not gone on with.
+
+    The same with any number of threads, so of what torch computes only what it is computed from: not
+    the weights learned beforehand, but the tuned head that reads words, which stays as it came; not
+    the texts' states, but ``sources``, a digest of their encoder and texts."""
+    lengths = [np.array(own.shape) for own in banks.text.states]
+    seen = replace(banks, text=replace(banks.text, states=lengths))
+    direct = network.text_direct
+    tuned = {} if direct.weight.requires_grad else direct.state_dict()
+    return digest([plan.key, network.config, seen, tuned, sources])
+
+
 def train(
     network: RTIL,
     banks: Banks,
     plan: LivePlan,
     folder: Path,
+    sources: str,
     judge: Callable[[RTIL], dict[str, float]],
     advance: Callable[[int], None] = lambda steps: None,
 ) -> LiveState:
-    """Run or go on; leaves the average of the weights in the network. ``judge`` measures each epoch."""
+    """Run or go on; leaves the average of the weights in the network. ``judge`` measures each epoch.
+
+    ``sources`` says where the texts' states come from, see :func:`start_key`."""
     optimiser = torch.optim.AdamW(_groups(network, plan), weight_decay=plan.decay)
     average = deepcopy(network).requires_grad_(False)
-    state = LiveState(folder, plan.key, network, average, optimiser)
+    key = start_key(network, banks, plan, sources)
+    state = LiveState(folder, key, network, average, optimiser)
     state.resume()
     advance(state.epoch * plan.steps)
     drawing = Drawing(banks, plan.shares)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from model.networks.rtil import RTIL
+
+logger = logging.getLogger(__name__)
 
 AVERAGE: Final = 0.99  # of the average that stays at each update
 
@@ -24,7 +31,7 @@ class LiveState:
     Single steps make scores of small groups, such as neutral faces, swing; the average does not.
 
     ``state.safetensors`` in ``folder`` is replaced at once. A state with another ``key`` is not gone
-    on with. Nothing random is kept: chance is drawn anew for every
+    on with, which the log says. Nothing random is kept: chance is drawn anew for every
     step from its number.
     """
 
@@ -91,6 +98,7 @@ class LiveState:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             if metadata["key"] != self.key:
+                logger.info("%s: of another plan or other data; begun anew", path)
                 return {}, ""
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
         return tensors, metadata["notes"]
@@ -103,6 +111,50 @@ def follow(average: RTIL, network: RTIL, step: int) -> None:
     own = dict(network.named_parameters())
     for name, value in average.named_parameters():
         value.lerp_(own[name], share)
+
+
+def digest(value: Any) -> str:
+    """Short hash of what ``value`` holds: arrays, tensors, numbers and text, in dataclasses, structs,
+    mappings and sequences. Raises ``TypeError`` for all else, whose text may be an address."""
+    found = hashlib.sha256()
+    for part in _parts(value):
+        found.update(part)
+    return found.hexdigest()[:16]
+
+
+def _parts(value: Any) -> Iterator[bytes | memoryview]:
+    """Bytes that tell ``value`` from any other; kinds and sizes come first, so that none run together."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, (np.ndarray, np.generic)):
+        if value.dtype.hasobject:
+            raise TypeError("arrays of objects hold addresses, which say nothing")
+        yield f"array {value.dtype.str} {value.shape};".encode()
+        yield np.ascontiguousarray(value).data
+    elif value is None or isinstance(value, (str, int, float)):
+        text = repr(value).encode()
+        yield f"one {len(text)};".encode()
+        yield text
+    else:
+        yield f"{type(value).__name__};".encode()
+        yield from _members(value)
+
+
+def _members(value: Any) -> Iterator[bytes | memoryview]:
+    """Of what holds others, those; of mappings in the order of their keys."""
+    if isinstance(value, Mapping):
+        own: Sequence[Any] = [pair for key in sorted(value) for pair in (key, value[key])]
+    elif isinstance(value, msgspec.Struct):
+        own = [getattr(value, name) for name in value.__struct_fields__]
+    elif is_dataclass(value):
+        own = [getattr(value, each.name) for each in fields(value)]
+    elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        own = value
+    else:
+        raise TypeError(f"no digest of a {type(value).__name__}")
+    yield f"{len(own)};".encode()
+    for each in own:
+        yield from _parts(each)
 
 
 def _weights(prefix: str, network: RTIL) -> dict[str, Tensor]:

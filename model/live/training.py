@@ -7,7 +7,7 @@ with its faces. So the network learns from single modalities, from those pairs, 
 windows that put different corpora together; any subset of a window must give the mean label of what
 is in it, words counting twice, and who says something more than who says nothing. The last average
 of the weights is kept, whatever validation parts say of it: they give the intervals. A killed run
-goes on where it was.
+goes on where it was, as long as plan, data and text encoder are what they were.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from model.corpora.face import load_videos
 from model.corpora.text import VALID
 from model.live.banks import Banks
 from model.live.crossed import LEFT_OUT, Folds, crossed, left_out, pooled
-from model.live.data import data_hashes, held_voices, load_banks, load_encoder, load_head
+from model.live.data import DataPlan, data_hashes, held_voices, load_banks, load_encoder, load_head
 from model.live.judging import as_heard, calibration, residuals, validate
 from model.live.learning import new_network, train
 from model.live.plan import DEFAULT_CACHE, DEFAULT_OUT, DEFAULT_TEXT, SIZES, LivePlan
-from model.live.state import LiveState
+from model.live.state import LiveState, digest
+from model.live.tuning_plan import Protocol, read_texts
 from model.networks.rtil import RTIL
 
 
@@ -59,7 +60,9 @@ def run(
 
     encoder, tuned = load_encoder(Assets(None).folder(TEXT_ENCODER), text)
     banks = load_banks(data, cache, encoder, text / "lower", plans[0].data)
-    fit = _Fit(out, load_head(text), load_videos(cache), progress)
+    videos = load_videos(cache)
+    sources = digest([encoder.state_dict(), _texts(data, plans[0].data), videos])
+    fit = _Fit(out, load_head(text), videos, sources, progress)
     found = []
     for plan in plans:
         folder = out / plan.size / f"seed-{plan.seed}"
@@ -81,11 +84,13 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """Trains networks under ``out``, or goes on with them; ``head`` is the tuned text encoder's."""
+    """Trains networks under ``out``, or goes on with them; ``head`` is the tuned text encoder's,
+    ``sources`` a digest of what banks do not show: encoder and texts, and the videos that judge."""
 
     out: Path
     head: Mapping[str, Tensor]
     videos: dict[str, tuple[np.ndarray, np.ndarray]]
+    sources: str
     progress: Progress
 
     def __call__(self, banks: Banks, plan: LivePlan, folder: Path) -> tuple[RTIL, LiveState]:
@@ -93,14 +98,20 @@ class _Fit:
         name = str(folder.relative_to(self.out))
         bar = self.progress.add_task(name, total=plan.epochs * plan.steps)
         state = train(
-            network, banks, plan, folder, lambda n: validate(n, banks, self.videos),
-            partial(self.progress.advance, bar),
+            network, banks, plan, folder, self.sources,
+            lambda n: validate(n, banks, self.videos), partial(self.progress.advance, bar),
         )  # fmt: skip
         return network, state
 
     def part(self, plan: LivePlan, folder: Path, banks: Banks, number: int) -> RTIL:
         """The network of a fold."""
         return self(banks, plan, folder / "fold" / str(number))[0]
+
+
+def _texts(data: Path, plan: DataPlan) -> list[str]:
+    """The texts that :func:`model.live.data.text_bank` chooses from, as they are read today."""
+    read = read_texts(data, Protocol(comments=plan.chats // 3))
+    return [sample.text for sample in read.samples]
 
 
 def _checkpoint(
