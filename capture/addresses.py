@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import urlsplit
 
 ADDRESS: Final = re.compile(r"(?:rtsps?|https?|rtmps?|srt|udp|tcp|rtp)://[^\s/@][^\s]*")
+SECRET: Final = re.compile(r"[?#]")  # what follows may hold a key
 
 
 def is_address(source: str) -> bool:
@@ -16,5 +16,11 @@ def is_address(source: str) -> bool:
 
 def shown(address: str) -> str:
     """The address without user, password and what follows a question mark, which may hold a key."""
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    scheme, _, rest = address.partition("://")
+    host, slash, path = SECRET.split(rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def safe(source: str) -> str:
+    """Any source as it may be shown and kept: an address without its secrets, all else as it is."""
+    return shown(source) if is_address(source) else source

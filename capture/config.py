@@ -7,6 +7,15 @@ import msgspec
 from features.errors import SourceError
 
 RECOGNISERS = ("base", "tiny.en")
+LANGUAGES = (  # by the codes of the recogniser; it has 'yue' only in models larger than ours
+    "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy",
+    "da", "de", "el", "en", "es", "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw",
+    "he", "hi", "hr", "ht", "hu", "hy", "id", "is", "it", "ja", "jw", "ka", "kk", "km", "kn",
+    "ko", "la", "lb", "ln", "lo", "lt", "lv", "mg", "mi", "mk", "ml", "mn", "mr", "ms", "mt",
+    "my", "ne", "nl", "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si",
+    "sk", "sl", "sn", "so", "sq", "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl",
+    "tr", "tt", "uk", "ur", "uz", "vi", "yi", "yo", "zh",
+)  # fmt: skip
 OTHER_SIDE = "other"  # who is heard through the speakers, unless a name is given
 MAX_REST_S = 600.0
 
@@ -22,7 +31,8 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
         relay: where the page hands on what the browser gives, for ``browser``; empty otherwise.
         session: identifier of the session, used in topics.
         participant: whose picture and sound this is.
-        purpose: why feelings are watched, as the user stated it; shown, kept with the session.
+        purpose: why feelings are watched, as the user stated it; shown, and kept where the page keeps
+            the session.
         picture: use the picture.
         sound: use the sound.
         voice: read the voice in the sound; ``False`` with ``words`` is text only.
@@ -33,7 +43,7 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
         height: wished height in pixels.
         fps: wished frames per second of the camera.
         recogniser: which faster-whisper model, one of ``RECOGNISERS``.
-        language: code such as ``en``, or empty for detection.
+        language: one of ``LANGUAGES``, or empty for detection; ``tiny.en`` knows English alone.
         preview: publish small pictures for the page.
         frames: file of shared memory for whole pictures (:mod:`capture.frames`); empty: none.
         rest_s: take the first seconds as the participant's resting face and voice; 0 for none.
@@ -70,7 +80,20 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise SourceError(
                 f"recogniser '{self.recogniser}' is not one of {', '.join(RECOGNISERS)}"
             )
+        self._refuse_language()
         if not 0 <= self.rest_s <= MAX_REST_S:
             raise SourceError(f"a rest of {self.rest_s} s is outside 0 to {MAX_REST_S:.0f} s")
         if not 1 <= self.fps <= 240:
             raise SourceError(f"fps {self.fps} is outside 1 to 240")
+
+    def _refuse_language(self) -> None:
+        """Say it before anything starts: the recogniser itself would fail at the first word."""
+        if self.language and self.language not in LANGUAGES:
+            raise SourceError(
+                f"language '{self.language}' is no code that the recogniser knows: use one such as "
+                "'en' or 'de', or '' to detect it"
+            )
+        if self.recogniser == "tiny.en" and self.language not in ("", "en"):
+            raise SourceError(
+                f"recogniser 'tiny.en' knows English alone, not '{self.language}'; use 'base'"
+            )

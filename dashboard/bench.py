@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
+from capture.addresses import safe
 from capture.config import CaptureConfig
 from features.bus import Subscriber
 from features.messages import Prediction, Status
@@ -157,7 +158,7 @@ def measure(config: CaptureConfig, device: str, seconds: float) -> dict[str, Any
     """Everything, as one dictionary."""
     return {
         "host": host(),
-        "source": config.source,
+        "source": safe(config.source),
         "file": file_speed(config, device, seconds),
         "live": live_lag(config, device, seconds),
     }

@@ -43,7 +43,7 @@ MENDS: Final = {
     "Windows": "install OBS Studio 26 or newer, which brings the 'OBS Virtual Camera'; OBS need not run",
 }
 NOT_INSTALLED: Final = (
-    "the virtual camera needs the package pyvirtualcam: pip install 'tonality[camera]'"
+    "the virtual camera needs the package pyvirtualcam: .venv/bin/pip install -e '.[camera]'"
 )
 
 

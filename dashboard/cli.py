@@ -93,7 +93,7 @@ def run(
     width: Width = 640,
     height: Height = 480,
     fps: Fps = 30.0,
-    purpose: Annotated[str, typer.Option(help="Why this is watched; kept with the session.")] = "",
+    purpose: Annotated[str, typer.Option(help="Why this is watched: shown; nothing is kept.")] = "",
     participant: Annotated[
         str | None,
         typer.Option(
@@ -179,7 +179,9 @@ def doctor(
 @app.command()
 def bench(
     source: Source = "demo",
-    seconds: Annotated[float, typer.Option(min=5.0, help="Length of the live part.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(min=5.0, help="Length of each part, file and live.")
+    ] = 60.0,
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     recogniser: Recogniser = "base",
     device: Device = "auto",

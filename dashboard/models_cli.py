@@ -40,7 +40,7 @@ app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Names as 'tonality models list' shows them."),
+    typer.Argument(metavar="NAME", help="Names as 'tonality models list' shows them."),
 ]
 
 

@@ -10,13 +10,17 @@ Source = Annotated[
     str,
     typer.Option(
         help="'demo', 'webcam' (camera and microphone), 'webcam:1', 'microphone', "
-        "'microphone:NAME', 'webcam:0+microphone:NAME', 'speakers' (what this machine plays: the "
-        "other side of a call, who must know and agree), or the path of a media file."
+        "'microphone:NAME', 'webcam:0+microphone:NAME', 'speakers' or 'speakers:NAME' (what this "
+        "machine plays: the other side of a call, who must know and agree), the path of a media "
+        "file, or the address of a stream (rtsp://..., https://...)."
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where the network runs: auto, cuda, mps or cpu.")]
 Recogniser = Annotated[
-    str, typer.Option(help="Speech recogniser: 'base', or 'tiny.en' for weak machines.")
+    str,
+    typer.Option(
+        help="Speech recogniser: 'base', or 'tiny.en' for weak machines, which knows English alone."
+    ),
 ]
 Width = Annotated[int, typer.Option(min=16, help="Wished width of the camera's picture.")]
 Height = Annotated[int, typer.Option(min=16, help="Wished height of the camera's picture.")]
@@ -31,7 +35,9 @@ TextOnly = Annotated[
         help="Read nothing but words: no face, no voice. Words alone are not biometric.",
     ),
 ]
-Language = Annotated[str, typer.Option(help="Spoken language, or '' to detect it.")]
+Language = Annotated[
+    str, typer.Option(help="Spoken language, a code such as en or de; '' to detect it.")
+]
 Participant = Annotated[
     str | None,
     typer.Option(

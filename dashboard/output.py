@@ -37,7 +37,7 @@ def writing(out: Path | None, inputs: Sequence[str]) -> Iterator[TextIO]:
             with _open(out, "w") as stream:
                 yield stream
         else:
-            with _replacing(out.resolve()) as stream:
+            with _replacing(_resolved(out)) as stream:
                 yield stream
     except _WriteError as error:
         raise TonalityError(f"{out} cannot be written: {error}") from error.__cause__
@@ -55,7 +55,7 @@ def _refuse_input(out: Path, inputs: Sequence[str]) -> None:
     for path in map(Path, inputs):
         try:
             same = out.samefile(path.expanduser())
-        except OSError:  # one of them does not exist
+        except (OSError, RuntimeError):  # one of them does not exist, or is of nobody known here
             continue
         if same:
             raise TonalityError(f"{out} is one of the files to score; write to another one")
@@ -63,7 +63,25 @@ def _refuse_input(out: Path, inputs: Sequence[str]) -> None:
 
 def _is_stream(out: Path) -> bool:
     named = any(out.is_relative_to(folder) for folder in PASSED_ON)
-    return named or (out.exists() and not out.is_file())
+    with _refused():
+        return named or (out.exists() and not out.is_file())
+
+
+def _resolved(out: Path) -> Path:
+    with _refused():
+        return out.resolve()
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """What the system refuses becomes a :class:`_WriteError`; before Python 3.13 a loop of links is a
+    ``RuntimeError``."""
+    try:
+        yield
+    except OSError as error:
+        raise _WriteError(error.strerror or str(error)) from error
+    except RuntimeError as error:
+        raise _WriteError(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -72,18 +90,14 @@ def _replacing(out: Path) -> Iterator[TextIO]:
     with _open(fresh, "x") as stream, contextlib.ExitStack() as undo:
         undo.callback(fresh.unlink)
         yield stream
-        try:
+        with _refused():
             stream.close()
             if out.exists():
                 shutil.copymode(out, fresh)
             fresh.replace(out)
-        except OSError as error:
-            raise _WriteError(error.strerror or str(error)) from error
         undo.pop_all()
 
 
 def _open(path: Path, mode: Literal["w", "x"]) -> TextIO:
-    try:
+    with _refused():
         return path.open(mode, encoding="utf-8", newline="")
-    except OSError as error:
-        raise _WriteError(error.strerror or str(error)) from error

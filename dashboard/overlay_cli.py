@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from capture.addresses import safe
 from dashboard import models_cli
 from dashboard.options import Device, Recogniser
 from dashboard.output import complain
 from dashboard.readiness import models_for
 from features.clock import NS_PER_S, SystemClock
-from features.errors import TonalityError, WorkerError
+from features.errors import SourceError, TonalityError, WorkerError
 from features.threads import OwnedThread
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dashboard.shown import Scores
 
 PAGE: Final = "http://127.0.0.1:8501"
+FILMED: Final = "webcam"  # unless another source is named
 LOOK_S: Final = 0.25
 ASK_S: Final = 2.0
 HOW_TO: Final = """\
@@ -50,8 +52,13 @@ def overlay(
         bool, typer.Option("--camera", help="Burn it into the picture of a virtual camera.")
     ] = False,
     source: Annotated[
-        str, typer.Option(help="With --camera: 'webcam', 'webcam:1', 'demo' or a video file.")
-    ] = "webcam",
+        str | None,
+        typer.Option(
+            help="What to film: 'webcam', 'webcam:1', 'demo', a video file or the address of a stream; "
+            "with --camera or --save.",
+            show_default=FILMED,
+        ),
+    ] = None,
     width: Annotated[int, typer.Option(min=160, max=1920, help="Of the virtual camera.")] = 1280,
     height: Annotated[int, typer.Option(min=120, max=1080, help="Of the virtual camera.")] = 720,
     fps: Annotated[float, typer.Option(min=1, max=60, help="Of the virtual camera.")] = 30.0,
@@ -90,6 +97,10 @@ def overlay(
     Examples:  tonality overlay    tonality overlay --camera    tonality overlay --camera --show score
     """  # fmt: skip
     if not camera and save is None:
+        if source is not None:
+            raise typer.BadParameter(
+                "it is filmed only with --camera or --save", param_hint="--source"
+            )
         typer.echo(HOW_TO.format(page=PAGE, stands=_stands()), nl=False)
         return
     from capture.config import CaptureConfig
@@ -105,9 +116,10 @@ def overlay(
     format, scores = Format(width, height, fps), Scores()
     mixer = Mixer(format, Burner(parts, corner, scale), scores, delay)
     config = CaptureConfig(
-        source=source, width=width, height=height, fps=fps, recogniser=recogniser,
+        source=source or FILMED, width=width, height=height, fps=fps, recogniser=recogniser,
         purpose="seeing my own score in a call",
     )  # fmt: skip
+    _refuse_unseen(config)
     with _sink(format, virtual, save) as sink:  # first: what is missing is said at once
         models_cli.bring(models_for(config))
         with models_cli.termination_as_interrupt(), contextlib.suppress(KeyboardInterrupt):
@@ -122,6 +134,20 @@ def _stands() -> str:
         return "is there, but something is not well: look at the page, or at /health"
     except OSError:
         return "needs the page running: streamlit run dashboard/app.py"
+
+
+def _refuse_unseen(config: CaptureConfig) -> None:
+    """Raise :class:`SourceError` for what names nothing and for what gives only sound."""
+    from capture.file import FileSource
+    from capture.sources import MICROPHONE, is_heard, open_source
+
+    source = open_source(config)
+    unseen = is_heard(config.source) or MICROPHONE.fullmatch(config.source) is not None
+    if type(source) is FileSource:  # not the demo, which may have to be fetched first
+        with source:
+            unseen = not source.has_picture
+    if unseen:
+        raise SourceError(f"{safe(config.source)}: has no picture to put the score over")
 
 
 class _Picture:
@@ -160,6 +186,13 @@ def _sink(format: Format, virtual: str | None, save: Path | None) -> Iterator[Si
     sink.close()
 
 
+def _where(sink: Sink) -> str:
+    """Where the picture is to be found."""
+    if isinstance(sink, _Picture):
+        return f"the last picture is written to {sink.device} at the end"
+    return f"choose the camera '{sink.device}' in the call"
+
+
 def _film(
     config: CaptureConfig,
     mixer: Mixer,
@@ -185,8 +218,7 @@ def _film(
             address, session, config.participant, frames, mixer, scores, sink, format.fps
         )
         thread = OwnedThread("overlay", overlay.run).start()
-        complain(f"choose the camera '{sink.device}' in the call; only your own score is in it; "
-                 "Ctrl-C ends it")  # fmt: skip
+        complain(f"{_where(sink)}; only your own score is in it; Ctrl-C ends it")
         try:
             _until_over(runtime, session, thread, overlay, duration_s)
         finally:

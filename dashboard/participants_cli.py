@@ -65,7 +65,10 @@ def _cells(kept: Participants, name: str) -> tuple[str, str]:
 
 @app.command()
 def forget(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Names as 'tonality participants list' shows them."),
+    ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Everybody.")] = False,
 ) -> None:
     """Delete all that is kept of participants."""

@@ -17,6 +17,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from capture.addresses import safe
 from capture.config import MAX_REST_S, CaptureConfig
 from dashboard.fetches import Fetches
 from dashboard.process import WorkerSpec
@@ -178,7 +179,7 @@ class Runtime:
             supervisor.start(self._capture_spec(config), paused=any(s.paused for s in others))
             self._configs[key] = config
             self._forget_old(supervisor)
-            logger.info("session %s captures %s from %s", *key, config.source)
+            logger.info("session %s captures %s from %s", *key, safe(config.source))
             return config.session
 
     def _capture_spec(self, config: CaptureConfig) -> WorkerSpec:

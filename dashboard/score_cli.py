@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from msgspec.structs import replace
 
+from capture.addresses import safe
 from dashboard import models_cli
 from dashboard.options import (
     Device,
@@ -135,7 +136,7 @@ def _items(paths: Sequence[str], texts: Sequence[str]) -> tuple[list[Item], list
 def _sessions(paths: Sequence[str]) -> list[str]:
     """A name for each file, by which its lines can be told from those of all others."""
     sessions: list[str] = []
-    for path in map(Path, paths):
+    for path in map(Path, map(safe, paths)):
         numbered = (f"{path.stem}-{number}{path.suffix}" for number in itertools.count(2))
         names = itertools.chain([path.name], numbered)
         sessions.append(next(name for name in names if name not in sessions))

@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from capture.addresses import is_address, safe
 from dashboard.output import complain
 from dashboard.readiness import FACE
 from features.errors import SourceError, TonalityError
@@ -43,9 +44,37 @@ class Item:
     session: str
 
     @property
+    def shown(self) -> str:
+        """Its name without what is secret in the address of a stream."""
+        return safe(self.name)
+
+    @property
     def path(self) -> Path:
-        """Where it lies."""
-        return Path(self.name).expanduser()
+        """Where it lies; as it is written, where nobody here has the name after a '~'."""
+        try:
+            return Path(self.name).expanduser()
+        except RuntimeError:
+            return Path(self.name)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is certainly a file; the demo clip is nobody's recording."""
+        try:
+            return self.name != "demo" and self.path.is_file()
+        except OSError:  # it cannot be told; opening it says why
+            return False
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is certainly nothing that can be scored."""
+        if self.name == "demo" or is_address(self.name):
+            return False
+        try:
+            return not self.name or not Path(self.name).expanduser().exists()
+        except OSError:  # it cannot be told; opening it says why
+            return False
+        except RuntimeError:  # nobody here has the name after '~'
+            return True
 
 
 class Job:
@@ -69,21 +98,23 @@ class Job:
         from dashboard.scoring import Learned
         from dashboard.scoring import score as score_source
 
-        if item.path.suffix.lower() in TEXT_SUFFIXES and item.path.is_file():
+        if item.missing:
+            self._fail(f"{item.name or 'empty name'}: no such file")
+            return
+        if item.path.suffix.lower() in TEXT_SUFFIXES and item.is_file:
             self._fail(f"{item.name}: looks like text; score its lines with --text {item.name}")
             return
-        kept = self._config.source == "demo"  # the demo clip is nobody's recording
         learned = Learned()
         config = replace(self._config, source=item.name, session=item.session)
         with _bar("s") as (bar, task):
 
             def progress(done_s: float, all_s: float | None) -> None:
                 bar.update(
-                    task, completed=done_s, total=all_s or done_s, description=item.path.name
+                    task, completed=done_s, total=all_s or done_s, description=Path(item.shown).name
                 )
 
             try:
-                known = None if kept or not item.path.is_file() else self._keeper.known(item.path)
+                known = self._keeper.known(item.path) if item.is_file else None
                 lines = score_source(config, self._predictor, progress, learned, known)
                 for prediction in lines:
                     self._writer.write(prediction)
@@ -98,8 +129,8 @@ class Job:
         from dashboard.watching import named
 
         if learned.losses:
-            complain(f"{item.name}: lost on the way: {named(learned.losses)}")
-        if item.path.is_file():
+            complain(f"{item.shown}: lost on the way: {named(learned.losses)}")
+        if item.is_file:
             self._keeper.learn(item.path, learned.moments)
         if not self._config.rest_s:
             return
@@ -111,10 +142,10 @@ class Job:
         ]
         if not taken:
             complain(
-                f"{item.name}: no rest taken: less than 1 s of a face and of speech in {seconds:g} s"
+                f"{item.shown}: no rest taken: less than 1 s of a face and of speech in {seconds:g} s"
             )
             return
-        complain(f"{item.name}: rest taken from its first {seconds:g} s: {', '.join(taken)}")
+        complain(f"{item.shown}: rest taken from its first {seconds:g} s: {', '.join(taken)}")
         if self._keeper.participant is not None:  # one rest for all of one person's files
             self._keeper.learn_rest(item.path, learned.rest)
             self._config = replace(self._config, rest_s=0.0)
@@ -174,8 +205,9 @@ class Job:
             except TonalityError as error:
                 bar.stop()
                 self._fail(error)
+                return
         if not done:
-            complain(f"{item.name}: holds no line")
+            self._fail(f"{item.name}: holds no line")
         if long:
             complain(
                 f"{item.name}: {long} of {done} lines are longer than is read (about 45 words)"
@@ -209,4 +241,4 @@ def _opened(item: Item) -> Iterator[BinaryIO]:
         with item.path.open("rb") as stream:
             yield stream
     except OSError as error:
-        raise SourceError(f"{item.name}: {error.strerror or error}") from error
+        raise SourceError(f"{item.shown}: {error.strerror or error}") from error

@@ -82,19 +82,17 @@ def score(
 
 
 class LineWriter:
-    """Writes predictions as JSON lines or as CSV with one column per number."""
+    """Writes predictions as JSON lines or as CSV with one column per number, its header at once: a
+    table without rows has one too."""
 
     def __init__(self, out: TextIO, form: str) -> None:
         self._out = out
-        self._form = form
-        self._csv: csv.DictWriter[str] | None = None
+        self._csv: csv.DictWriter[str] | None = writer(out) if form == "csv" else None
 
     def write(self, prediction: Prediction) -> None:
         """One prediction, one line; flushed, so that a reader in a pipe sees it at once."""
-        if self._form == "jsonl":
+        if self._csv is None:
             self._out.write(json_line(prediction) + "\n")
         else:
-            if self._csv is None:
-                self._csv = writer(self._out)
             self._csv.writerow(flat(prediction_line(prediction)))
         self._out.flush()

@@ -11,7 +11,9 @@ from contextlib import closing
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 
+from capture.addresses import safe
 from capture.config import CaptureConfig
 from capture.sources import is_device
 from dashboard.clocks import Clocks
@@ -188,10 +190,15 @@ def _line(prediction: Prediction, smoother: Smoother) -> str:
     return json.dumps({**line, "smoothed": told}, ensure_ascii=False)
 
 
+def _title(config: CaptureConfig) -> str:
+    """What is watched and what for, as Rich prints it: brackets are no marks of style."""
+    return escape(" - ".join(filter(None, (safe(config.source), config.purpose.strip()))))
+
+
 def _table(
     watcher: Watcher, config: CaptureConfig, duration_s: float | None, smoother: Smoother
 ) -> None:
-    table = WatchTable(config.source, smoother)
+    table = WatchTable(_title(config), smoother)
     with Live(table.render(watcher), console=Console(), refresh_per_second=8) as live:
         for message in watcher.messages(duration_s):
             if isinstance(message, Prediction):

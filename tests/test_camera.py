@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -315,7 +316,7 @@ def test_a_missing_driver_is_one_line_for_each_system(monkeypatch: pytest.Monkey
         assert "\n" not in str(missing.value)
     assert {"v4l2loopback", "OBS"} <= set(" ".join(MENDS.values()).replace(",", "").split())
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
-    with pytest.raises(TonalityError, match=r"pip install 'tonality\[camera\]'"):
+    with pytest.raises(TonalityError, match=r"\.venv/bin/pip install -e '\.\[camera\]'$"):
         open_virtual_camera(SMALL)
 
 
@@ -351,16 +352,54 @@ def test_the_command_from_workers_to_a_picture(
     image = np.asarray(Image.open(path))
     assert image.shape == (180, 320, 3)
     assert 0.05 < (image != 128).any(axis=-1).mean() < 0.3
+    assert f"tonality: the last picture is written to {path} at the end; only" in done.stderr
+    assert "in the call" not in done.stderr
 
 
-def test_a_source_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_fails_says_why(
+    tmp_path: Path, demo_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scripted = functools.partial(
         Runtime, capture_module="tests.workers.scripted", inference_module="tests.workers.obedient"
     )
     monkeypatch.setattr(dashboard.runtime, "Runtime", scripted)
+    broken = tmp_path / "broken.mp4"
+    broken.symlink_to(demo_clip)
     done = CliRunner().invoke(
-        app, ["overlay", "--save", str(tmp_path / "p.png"), "--source", "broken"]
+        app, ["overlay", "--save", str(tmp_path / "p.png"), "--source", str(broken)]
     )
     assert isinstance(done.exception, TonalityError)
     assert "no such camera" in str(done.exception)
     assert not (tmp_path / "p.png").exists()
+
+
+def test_a_source_without_a_picture_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard.runtime, "Runtime", None)
+    sound = write_wav(tmp_path / "talk.wav")
+    for source, why in (
+        ("nowhere.mp4", "no such file"),
+        ("microphone", "has no picture"),
+        ("microphone:USB", "has no picture"),
+        ("speakers:room", "has no picture"),
+        (str(sound), "has no picture"),
+    ):
+        for where in (["--camera"], ["--save", str(tmp_path / "p.png")]):
+            done = CliRunner().invoke(app, ["overlay", *where, "--source", source])
+            assert isinstance(done.exception, TonalityError)
+            assert str(done.exception).startswith(f"{source}: {why}")
+
+
+def test_a_source_that_would_not_be_filmed_is_refused() -> None:
+    done = CliRunner().invoke(app, ["overlay", "--source", "demo"])
+    assert done.exit_code == 2 and "only with --camera or --save" in " ".join(done.output.split())
+
+
+def write_wav(path: Path) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(bytes(32_000))
+    return path

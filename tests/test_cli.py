@@ -185,6 +185,28 @@ def test_every_command_teaches() -> None:
         assert result.exit_code == 0 and "Usage" in result.output
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["run"], "the address of a stream (rtsp://..., https://...)"),
+        (["run"], "'speakers:NAME'"),
+        (["run"], "a code such as en or de"),
+        (["run"], "Why this is watched: shown; nothing is kept."),
+        (["score"], "which knows English alone"),
+        (["bench"], "'speakers:NAME'"),
+        (["bench"], "Length of each part, file and live."),
+        (["overlay"], "with --camera or --save"),
+        (["participants", "forget"], "forget [OPTIONS] [NAME]... "),
+        (["participants", "forget"], "Names as 'tonality participants list' shows them."),
+        (["models", "fetch"], "fetch [OPTIONS] [NAME]... "),
+        (["models", "verify"], "verify [OPTIONS] [NAME]... "),
+    ],
+)
+def test_help_says_what_is_so(command: list[str], said: str) -> None:
+    output = CliRunner().invoke(app, [*command, "--help"]).output
+    assert said in " ".join(output.replace("│", " ").split()) + " "
+
+
 def test_the_version_names_the_licences_that_bind() -> None:
     output = CliRunner().invoke(app, ["--version"]).output
     assert "openSMILE" in output and "not for commercial" in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -65,6 +66,27 @@ def test_a_folder_and_a_missing_folder_are_one_line(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "missing" / "out.jsonl"):
         with pytest.raises(TonalityError, match=f"^{out} cannot be written: "), writing(out, []):
             raise AssertionError
+
+
+def test_a_name_that_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 300)
+    with pytest.raises(TonalityError, match="cannot be written: File name too long"):
+        _write(long)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(TonalityError, match="loop cannot be written: "):
+        _write(tmp_path / "loop")
+
+    def refused(path: Path, **_: object) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refused)  # as for whoever may not search its folder
+    with pytest.raises(TonalityError, match="x cannot be written: Permission denied"):
+        _write(tmp_path / "x")
+
+
+def _write(out: Path) -> None:
+    with writing(out, ["~nobody-of-that-name/x.mp4"]):
+        raise AssertionError
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
