@@ -147,10 +147,10 @@ def standard_errors(
     measure: Callable[[np.ndarray], Mapping[str, float]], groups: np.ndarray
 ) -> dict[str, float]:
     """How far each measure goes by the chance of who was asked, as ``NAME_se``: its deviation over samples
-    drawn again (bootstrap, Efron 1979; 200 times).
+    drawn again (bootstrap, Efron 1979; 200 times), times sqrt(G / (G - 1)) for G groups, as few vary too little.
 
     ``measure`` takes indices of samples, of which some are there twice; those of one of ``groups (n,)``,
-    as one person's clips, are drawn together.
+    as one person's clips, are drawn together. Draws in which a measure is not a number do not count for it.
     """
     chance = np.random.default_rng(0)
     members = [np.flatnonzero(groups == own) for own in np.unique(groups)]
@@ -158,7 +158,8 @@ def standard_errors(
     for _ in range(RESAMPLED):
         drawn = chance.integers(len(members), size=len(members))
         again.append(measure(np.concatenate([members[i] for i in drawn])))
-    return {f"{k}{ERROR}": float(np.nanstd([own[k] for own in again])) for k in again[0]}
+    few = np.sqrt(len(members) / max(1, len(members) - 1))
+    return {f"{k}{ERROR}": float(few * np.nanstd([own[k] for own in again])) for k in again[0]}
 
 
 @dataclass(frozen=True, slots=True)

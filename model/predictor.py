@@ -189,12 +189,13 @@ class Predictor:
         limit_threads(self.device)
         with torch.inference_mode():
             batch = self._batch(windows)
-            scores = self._score(batch, self._codes(windows, batch))
+            known = self._known(windows)
+            scores = self._score(batch, self._codes(batch, known))
             rests = self._rest_changes(windows, scores)
         made_ns = now_ns()
         return [
-            self._prediction(window, score, rest, started_ns, made_ns)
-            for window, score, rest in zip(windows, scores, rests, strict=True)
+            self._prediction(window, score, share, rest, started_ns, made_ns)
+            for window, score, share, rest in zip(windows, scores, known, rests, strict=True)
         ]
 
     def _batch(self, windows: Sequence[Window]) -> Batch:
@@ -203,15 +204,18 @@ class Predictor:
         states, mask = self.text_states([w.text if w.present.text else "" for w in windows])
         return collate(samples, states, mask)
 
-    def _codes(self, windows: Sequence[Window], batch: Batch) -> Codes:
+    def _known(self, windows: Sequence[Window]) -> list[float]:
+        """How far each window's voice is known."""
+        prior_s = self._priors[VOICE].seconds
+        return [own_share(window.statistics.get(VOICE), prior_s) for window in windows]
+
+    def _codes(self, batch: Batch, known: Sequence[float]) -> Codes:
         """Encoded windows, their voices held back as far as they are not known yet.
 
         Voices are read against running statistics, which begin as those of the training's actors: a
         lively voice that is new seems an angry one until its own seconds outweigh the prior's. Its
         score and its trust count in the share that is its own.
         """
-        prior_s = self._priors[VOICE].seconds
-        known = [own_share(window.statistics.get(VOICE), prior_s) for window in windows]
         share = torch.tensor(known, device=self.device)
         return held_back(self.network.encode(batch), MODALITIES.index(VOICE), share)
 
@@ -238,7 +242,8 @@ class Predictor:
         if rows:
             plain = [without_rest(windows[i]) for i in rows]
             batch = self._batch(plain)
-            values = self.network.fuse(self._codes(plain, batch), batch.present).score.tolist()
+            codes = self._codes(batch, self._known(plain))
+            values = self.network.fuse(codes, batch.present).score.tolist()
             for i, value in zip(rows, values, strict=True):
                 out[i] = scores[i].by_subset[scores[i].present] - value
         return out
@@ -247,6 +252,7 @@ class Predictor:
         self,
         window: Window,
         scores: Scores,
+        known: float,
         rest: float | None,
         started_ns: int,
         made_ns: int,
@@ -255,7 +261,7 @@ class Predictor:
         if score is not None:
             if not math.isfinite(score):
                 raise CheckpointError(f"the network gave {score} for a window of '{window.source}'")
-            low, high = self.checkpoint.calibration.interval(score, scores.present)
+            low, high = self.checkpoint.calibration.interval(score, scores.present, known)
         return Prediction(
             session=window.session,
             participant=window.participant,

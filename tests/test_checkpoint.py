@@ -202,3 +202,16 @@ def test_intervals_stay_on_the_scale_and_know_their_subset() -> None:
     assert high - low < 0.2
     assert table.interval(0.0, (False, False, True)) == (-3.0, 3.0), "never calibrated"
     assert subset_name((True, False, True)) == "text+face"
+
+
+def test_the_interval_of_a_voice_that_is_new_is_wider_until_it_is_known() -> None:
+    table = Calibration(0.8, {"voice": 1.0, "face": 1.6, "voice+face": 1.1, "text": 0.9, "text+voice": 1.0, "": 2.4})  # fmt: skip
+    voice, both, said = (False, True, False), (False, True, True), (True, True, False)
+    assert [table.half(voice, known) for known in (0.0, 0.5, 1.0)] == pytest.approx([2.4, 1.3, 1.0])
+    assert table.half(voice, 0.9) == 1.0, "never below its own"
+    assert table.half(both, 0.0) == 1.6, "as of the face alone"
+    assert table.half(said, 0.0) == 1.0, "words alone are surer, but the voice is there"
+    assert table.half((False, False, True), 0.0) == 1.6, "a face has no part in it"
+    assert Calibration(0.8, {"voice": 1.0}).half(voice, 0.0) == 1.0, "nothing else is known"
+    low, high = table.interval(0.2, voice, 0.0)
+    assert (low, high) == pytest.approx((-2.2, 2.6))

@@ -133,6 +133,37 @@ def test_ratings_never_leak_what_the_treebank_holds_out(tmp_path: Path) -> None:
     assert all(sample in rated for sample in (*samples, *corpora_text.sst(tmp_path)))
 
 
+def test_snippets_of_several_sentences_never_leak_either(tmp_path: Path) -> None:
+    learned = "It maintains a brisk pace throughout its ninety minutes"
+    asked = "However it lacks the grandeur of what it wants to be"
+    write_csv(
+        tmp_path / corpora_text.SST_FILE,
+        ["split", "label5", "text"],
+        [
+            ["train", 3, f"{learned} ."],
+            ["test", 1, f"{asked} ."],
+            ["test", 4, "Simple , warm & touching from its beginning to its end ."],
+            ["train", 2, "A short one ."],
+        ],
+    )
+    snippets = [
+        f"{learned}. {asked}.",
+        f"So far so good: {learned}, they say.",
+        "Simple, warm &amp; touching from its beginning to its end.",
+        f"{asked}! And {asked.lower()}?",
+        "A short one. Nobody knows it.",
+    ]
+    write_csv(
+        tmp_path / corpora_text.VADER_FILE,
+        ["source", "id", "mean_rating", "text"],
+        [["movieReviewSnippets", f"{i}_1", 0, text] for i, text in enumerate(snippets)],
+    )
+    found = corpora_text.vader(tmp_path)
+    assert [sample.split for sample in found[:4]] == [TEST, TRAIN, TEST, TEST]
+    assert found[4].split in (TRAIN, VALID), "short sentences are nobody's own"
+    assert "amp" not in found[2].text.split()
+
+
 def test_meld_maps_three_classes(tmp_path: Path) -> None:
     write_csv(
         tmp_path / corpora_text.MELD_FILE,

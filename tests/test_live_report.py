@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from model.calibration import Calibration
 from model.checkpoint import untrained
 from model.corpora.text import MOSI_FILE
+from model.corpora.voice import VoiceClip
 from model.live.card import card
 from model.live.folds import over_folds
 from model.live.judged import behind
-from model.live.report import means, words_alone
+from model.live.report import means, with_unknown_voices, words_alone
 from model.live.targets import rows
 from model.metrics import standard_errors
 from model.networks.rtil import RTILConfig
@@ -64,6 +66,7 @@ def test_each_line_says_what_was_reached_and_whether_that_was_asked_for() -> Non
 def test_what_is_missed_by_less_than_its_standard_error_is_said_to_be_near() -> None:
     own = {name: dict(values) for name, values in MEASURED.items()}
     own["text mosi test"]["acc2_non0_se"] = 0.5
+    own["words alone"]["acc2_non0_apart_se"] = 0.4
     own["voice emodb, known speaker, both streams"]["auc_happy_se"] = 0.02
     found = {row.what: row for row in rows(own)}
     close = found["MOSI test, this checkpoint from words alone: Acc-2 Non0, %"]
@@ -102,10 +105,23 @@ def test_the_best_encoder_of_words_is_told_with_the_chance_of_its_texts(tmp_path
     metrics = {"valid": {"valid_mae": 0.6}, "test": {"mae": 0.61, "acc2_has0": 85.0}}
     manifest = msgspec.structs.replace(teacher.manifest, metrics=metrics)
     replace(teacher, manifest=manifest).save(folder)
-    own = words_alone(tmp_path / "data", tmp_path / "cache", [folder])["words alone"]
+    said = np.array([1.0, -1.0] * 3)
+    own = words_alone(tmp_path / "data", tmp_path / "cache", [folder], said)["words alone"]
     assert (own["mae"], own["acc2_has0"], own["valid_mae"], own["n"]) == (0.61, 85.0, 0.6, 6)
     assert 0.05 < own["acc2_has0_se"] < 50 and 0 < own["mae_se"] < 2
-    assert words_alone(tmp_path / "data", tmp_path / "cache", []) == {}
+    assert own["mae_apart_se"] > 0
+    assert words_alone(tmp_path / "data", tmp_path / "cache", [], said) == {}
+
+
+def test_a_voice_of_which_nothing_is_known_has_the_width_of_all_labels() -> None:
+    clip = VoiceClip("ravdess", "train", "a", Path("a.wav"), "actor 01", "happy", 2.0)
+    labels = [0.1 * i for i in range(-20, 21)]
+    clips = [replace(clip, label=own) for own in labels]
+    clips.append(replace(clip, label=3.0, split="test"))
+    table = with_unknown_voices(Calibration(0.8, {"voice": 1.0}), clips)
+    assert table.half_widths["voice"] == 1.0
+    assert table.half_widths[""] == pytest.approx(1.7), "36 % lie beyond 1.6, 17 % beyond 1.7"
+    assert table.half((False, True, False), 0.0) == table.half_widths[""]
 
 
 def test_the_card_is_written_from_what_is_recorded() -> None:
@@ -121,7 +137,7 @@ def test_the_card_is_written_from_what_is_recorded() -> None:
     )
     assert "**no**" in text and "Not for commercial use" in text
     assert "| text mosi test | mae | 0.640 | 0.028 |" in text, "the mean of both seeds"
-    assert "Single actors lie between 0.60 and 0.97" in " ".join(text.split())
+    assert "balanced accuracies lie between 0.60 and 0.97" in " ".join(text.split())
     assert "| voice | 240 | 1.50 | 77.0 % |" in text
 
 
@@ -133,7 +149,7 @@ def test_folds_are_put_together_by_stream_gender_and_actor() -> None:
         [{**streams, "actor 01": own, "actor 02": worse}, {**streams, "actor 03": own}]
     )
     assert found["both streams"]["n"] == 16
-    spread = np.std([0.86, 0.66, 0.86]) / np.sqrt(3)
+    spread = np.std([0.86, 0.66, 0.86], ddof=1) / np.sqrt(3)
     assert found["both streams"]["balanced_read_se"] == pytest.approx(spread)
     assert "balanced_read_se" not in found["states"]
     assert found["women"]["balanced_read"] == pytest.approx(0.66)

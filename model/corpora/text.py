@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import html
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,6 +48,7 @@ EMORY_LABELS: Final = {
 }  # fmt: skip
 CHATS: Final = ("meld", "emorynlp", "goemotions")  # labelled by class, not on a scale
 RATED_PHRASES: Final = 12_000
+TELLING: Final = 30  # letters of a sentence that no other text has by chance
 HELD_OUT_IN: Final = 10  # every tenth group of VADER texts is never trained on
 
 _SST_CLITIC = re.compile(r"\s+(n't|'(?:s|re|ve|ll|d|m))\b", re.IGNORECASE)
@@ -106,17 +108,46 @@ def vader(data: Path) -> list[TextSample]:
 
     Hutto and Gilbert 2014. Addresses and names of tweets are removed. There is no official split:
     one in ten is held out as valid, whole reviews at a time. The film snippets are also those of the
-    Treebank: those found there take the Treebank's split, so that nothing leaks between the two.
+    Treebank, one or several sentences each: they take the Treebank's split, and where that is not one, none
+    learns from them, so that nothing leaks between the two.
     """
-    elsewhere = {_letters(sample.text): sample.split for sample in sst(data)}
+    treebank = _Treebank(sst(data))
     samples = []
     for row in rows(data / VADER_FILE, ("source", "id", "mean_rating", "text")):
-        text, own = _forms(_ADDRESS.sub(" ", row["text"]))
+        text, own = _forms(_ADDRESS.sub(" ", html.unescape(row["text"])))
         group = f"{row['source']}/{row['id'].split('_')[0]}"
-        split = elsewhere.get(_letters(text)) or (VALID if _held_out(group) else TRAIN)
+        found = treebank.splits_in(text)
+        split = VALID if _held_out(group) else TRAIN
+        if found:
+            split = found.pop() if len(found) == 1 else TEST
         rating = VADER_SCALE * float(row["mean_rating"])
         samples.append(TextSample("vader", split, text, rating, own))
     return [sample for sample in samples if sample.text]
+
+
+class _Treebank:
+    """Finds the Treebank's sentences within texts, by their letters."""
+
+    def __init__(self, samples: Iterable[TextSample]) -> None:
+        self._whole: dict[str, str] = {}
+        self._begin: dict[str, list[tuple[str, str]]] = {}
+        for sample in samples:
+            letters = _letters(sample.text)
+            self._whole[letters] = sample.split
+            if len(letters) >= TELLING:
+                self._begin.setdefault(letters[:TELLING], []).append((letters, sample.split))
+
+    def splits_in(self, text: str) -> set[str]:
+        """The splits of the sentence that ``text`` is, or of those that it holds."""
+        letters = _letters(text)
+        if letters in self._whole:
+            return {self._whole[letters]}
+        return {
+            split
+            for at in range(len(letters) - TELLING + 1)
+            for sentence, split in self._begin.get(letters[at : at + TELLING], ())
+            if letters.startswith(sentence, at)
+        }
 
 
 def ratings(data: Path) -> list[TextSample]:

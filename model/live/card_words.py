@@ -129,6 +129,7 @@ FAILS: Final = """## Where it fails
 - Ensembles, other normalisation, copies at other speeds and spread over the speaker's own windows did not help the
   voice's score in another language; more speakers, and more languages, would.
 - A few seconds into a session the voice's statistics are those of actors, see 'first words'. The predictor
-  holds a new voice back meanwhile, which the tables here leave out: lively speakers seem angry at first.
+  holds a new voice back meanwhile, and makes its interval wider: lively speakers seem angry at first. Of the tables
+  here only the line on the first words held back has that in it.
 - Glasses, beards, low light, side views, accents, ages, groups of people: not measured.
 - The interval is over corpora's labels, not over what anybody feels."""

@@ -126,6 +126,7 @@ class Parts:
         one = replace(self.judged, network=checkpoint.network, calibration=checkpoint.calibration)
         out = {**one.texts(), **one.voices("ravdess, known speaker"), **one.faces()}
         out |= one.hearing(self.fresh).voices("ravdess, first words")
+        out |= one.hearing(self.fresh).first_words()
         if self.german is not None:
             out |= one.hearing(self.german).voices("emodb, known speaker")
         if self.neutral is not None:

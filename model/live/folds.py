@@ -139,7 +139,7 @@ def over_folds(folds: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[s
     whole = out[next(iter(STREAMS))]
     for key in ("auc_read", "balanced_read"):
         people = [own[key] for own in actors.values()]
-        whole[f"{key}{ERROR}"] = float(np.std(people) / np.sqrt(len(people)))
+        whole[f"{key}{ERROR}"] = float(np.std(people, ddof=1) / np.sqrt(len(people)))
     every = np.array([own["balanced_read"] for own in actors.values()])
     out["actors"] = {
         "n": float(len(every)), "least": float(every.min()), "greatest": float(every.max()),

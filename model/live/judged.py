@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from features.messages import MODALITIES
+from features.spec import LIVE, VOICE
 from model.calibration import Calibration
 from model.corpora.text import TEST
 from model.corpora.voice import is_woman
@@ -51,13 +52,18 @@ class Judged:
         out: Measures = {}
         for name in dict.fromkeys(self.corpus.tolist()):
             rows = np.flatnonzero(self.corpus == name)
-            score, label = self._alone(0, rows), self.banks.text.label[rows]
+            score, label = self.said(name)
             own = {**regression(score, label), **rated_errors(score, label)}
             if name.startswith("meld dev"):
                 sides = sides_of(read_rows(self.network, self.banks, 0, rows))
                 own = {"r": pearson(score, label), **classed(sides, np.sign(label))}
             out[f"text {name}"] = {"n": len(rows), **own}
         return out
+
+    def said(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and labels of one corpus' texts, by words alone."""
+        rows = np.flatnonzero(self.corpus == name)
+        return self._alone(0, rows), self.banks.text.label[rows]
 
     def voices(self, name: str) -> Measures:
         """The voice alone: both streams, and each without the other."""
@@ -142,6 +148,23 @@ class Judged:
             }
         return out
 
+    def first_words(self) -> Measures:
+        """How often the truth lies in the interval of a voice that was never heard before, as live: held
+        back, and wider, as far as it is not known yet."""
+        voice = self.banks.voice
+        rows = alone(1, np.arange(len(voice.label)))
+        own_s = LIVE.length_s * voice.voice_mask.mean(1)
+        known = own_s / (own_s + self.banks.priors[VOICE].seconds)
+        off = voice.label - score_rows(self.network, self.banks, rows, known)
+        half = np.array([self.calibration.half((False, True, False), own) for own in known])
+        return {
+            "first words held back": {
+                "n": len(off),
+                "half_width": float(half.mean()),
+                "coverage": float((np.abs(off) <= half).mean()),
+            }
+        }
+
     def silence(self) -> Measures:
         """How many windows get a score in which there is no evidence."""
         windows = silent_windows()
@@ -174,17 +197,28 @@ class Judged:
 
 def rated_errors(score: np.ndarray, label: np.ndarray) -> dict[str, float]:
     """Standard errors of MAE and of Acc-2 in both forms, over texts."""
+    return standard_errors(lambda rows: rated(score[rows], label[rows]), np.arange(len(label)))
 
-    def measures(rows: np.ndarray) -> dict[str, float]:
-        own, truth = score[rows], label[rows]
-        signed = truth != 0
-        return {
-            "mae": float(np.abs(own - truth).mean()),
-            "acc2_has0": accuracy(own >= 0, truth >= 0),
-            "acc2_non0": accuracy(own[signed] > 0, truth[signed] > 0),
-        }
 
-    return standard_errors(measures, np.arange(len(label)))
+def apart_errors(score: np.ndarray, other: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Standard errors of how far two scores of the same texts are apart in these measures, as
+    ``NAME_apart_se``: what one reads wrongly, the other often does too."""
+
+    def apart(rows: np.ndarray) -> dict[str, float]:
+        one, two = (rated(own[rows], label[rows]) for own in (score, other))
+        return {f"{key}_apart": one[key] - two[key] for key in one}
+
+    return standard_errors(apart, np.arange(len(label)))
+
+
+def rated(score: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """MAE and Acc-2 in both forms."""
+    signed = label != 0
+    return {
+        "mae": float(np.abs(score - label).mean()),
+        "acc2_has0": accuracy(score >= 0, label >= 0),
+        "acc2_non0": accuracy(score[signed] > 0, label[signed] > 0),
+    }
 
 
 def classed(sides: np.ndarray, truth: np.ndarray) -> dict[str, float]:

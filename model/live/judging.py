@@ -21,7 +21,7 @@ from model.live.banks import NONE, VALID_HEARD, Banks
 from model.metrics import ERROR, regression, standard_errors
 from model.networks.emotions import EMOTIONS, happy_odds, positive_odds, side_logits
 from model.networks.inputs import Prior, collate, prepare
-from model.networks.rtil import RTIL
+from model.networks.rtil import RTIL, held_back
 from model.text.encoder import WIDTH as TEXT_WIDTH
 
 BATCH: Final = 128
@@ -37,11 +37,21 @@ POSITIVE: Final = ("happy", "calm", "happiness")
 
 
 @torch.inference_mode()
-def score_rows(network: RTIL, banks: Banks, rows: np.ndarray) -> np.ndarray:
-    """Fused scores ``(n,)`` of rows ``(n, 3)``: what the network says of exactly these modalities."""
+def score_rows(
+    network: RTIL, banks: Banks, rows: np.ndarray, known: np.ndarray | None = None
+) -> np.ndarray:
+    """Fused scores ``(n,)`` of rows ``(n, 3)``: what the network says of exactly these modalities, voices
+    held back as far as they are not ``known (n,)``, if that is given."""
     network.eval()
-    out = [network(banks.batch(rows[i : i + BATCH])).numpy() for i in range(0, len(rows), BATCH)]
-    return np.concatenate([np.zeros(0, np.float32), *out])
+    out = [np.zeros(0, np.float32)]
+    for i in range(0, len(rows), BATCH):
+        batch = banks.batch(rows[i : i + BATCH])
+        codes = network.encode(batch)
+        if known is not None:
+            share = torch.from_numpy(known[i : i + BATCH].astype(np.float32))
+            codes = held_back(codes, 1, share)
+        out.append(network.fuse(codes, batch.present).score.numpy())
+    return np.concatenate(out)
 
 
 @torch.inference_mode()

@@ -22,14 +22,16 @@ import torch
 import typer
 
 from features.errors import CheckpointError
+from model.calibration import Calibration, half_width
 from model.checkpoint import TEXT_ENCODER, Checkpoint, default_checkpoint
 from model.corpora import building
 from model.corpora.text import TEST, mosi, part
+from model.corpora.voice import VoiceClip, ravdess
 from model.live import folds as live_folds
 from model.live.card import CARD, card
 from model.live.crossed import LEFT_OUT
 from model.live.evaluation import Parts, parts_of
-from model.live.judged import rated_errors
+from model.live.judged import apart_errors, rated_errors
 from model.live.judging import alone
 from model.live.plan import DEFAULT_CACHE, DEFAULT_OUT, SIZES, LivePlan
 from model.live.targets import WORDS
@@ -117,16 +119,26 @@ def means(each: list[Measures]) -> Measures:
     return out
 
 
-def words_alone(data: Path, cache: Path, runs: Sequence[Path]) -> Measures:
-    """Measures on MOSI's test part of the encoder that is best on validation, with standard errors."""
+def words_alone(data: Path, cache: Path, runs: Sequence[Path], own: np.ndarray) -> Measures:
+    """Measures on MOSI's test part of the encoder that is best on validation, with standard errors, also of
+    how far ``own`` scores of the same texts are from them."""
     best = best_of(runs)
     if best is None:
         return {}
     folder, measured = best
     test = part(mosi(data), TEST)
     score = taught([sample.text for sample in test], [folder], cache / "taught")
-    errors = rated_errors(score, np.array([sample.label for sample in test]))
+    label = np.array([sample.label for sample in test])
+    errors = rated_errors(score, label) | apart_errors(own, score, label)
     return {WORDS: {**measured, **errors, "n": float(len(test))}}
+
+
+def with_unknown_voices(table: Calibration, clips: Sequence[VoiceClip]) -> Calibration:
+    """The intervals with that of a voice of which nothing is known: what clips that are not of the test are
+    labelled, about 0."""
+    labels = np.array([clip.label for clip in clips if clip.split != TEST])
+    widths = {**table.half_widths, "": half_width(labels, table.coverage)}
+    return Calibration(table.coverage, widths)
 
 
 def ship(
@@ -142,6 +154,7 @@ def ship(
             f"{runs / LARGE}: no seed-N with a checkpoint; run model.live.training first"
         )
     first = Checkpoint.load(folders[0])
+    first = replace(first, calibration=with_unknown_voices(first.calibration, ravdess(data)))
     parts = parts_of(data, cache, first, encoder_of(first))
     each = []
     for folder in folders:
@@ -157,7 +170,7 @@ def ship(
         **each[0],
         **means(each),
         **{f"{FOLDED}{k}": v for k, v in kept.items()},
-        **words_alone(data, cache, words),
+        **words_alone(data, cache, words, parts.judged.said("mosi test")[0]),
         **sizes(runs, parts, first, each[0]),
     }
     shipped = replace(first, metrics=metrics)
