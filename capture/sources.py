@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -59,7 +60,7 @@ def open_source(config: CaptureConfig, clock: Clock | None = None) -> Source:
         if not config.sound:
             raise SourceError(f"{text}: gives only sound, and the sound is switched off")
         return speaker_source(heard["device"] or "", name=text, clock=clock)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - an unknown user's home is no error here
     if not text or not _exists(path):
         raise SourceError(f"{text or 'empty source'}: no such file, and none of {KNOWN}")
     return FileSource(

@@ -69,6 +69,11 @@ def test_a_missing_path_is_told_the_names() -> None:
         made("nothing.mp4")
 
 
+def test_the_home_of_nobody_holds_no_file() -> None:
+    with pytest.raises(SourceError, match=r"~nobody-here/x.mp4: no such file"):
+        made("~nobody-here/x.mp4")
+
+
 def test_a_file(tmp_path: Path) -> None:
     path = write_media(tmp_path / "a.mkv", [0.0, 0.1])
     source = made(str(path), paced=False)
