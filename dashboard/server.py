@@ -124,14 +124,23 @@ class Server:
         self._end(session, keep="")
 
     def _end(self, session: str, keep: str) -> None:
-        self.keeper.end(session)
-        if not self._called_off(session):
-            self.runtime.stop_session(session)
+        try:
+            if not self._called_off(session):
+                self.runtime.stop_session(session)
+                self.keeper.settle(session)  # stopping makes the last words and windows final
+        finally:
+            self.keeper.end(session)
         for key in [key for key in self.configs if key[0] == session]:
             source = self.configs.pop(key).source
             kept = Path(source).resolve().parent  # an upload has a folder of its own
             if source != keep and kept.parent == self.uploads.resolve():
                 shutil.rmtree(kept, ignore_errors=True)
+
+    def _end_kept(self) -> None:
+        """End what is being kept while it can still be scored."""
+        for running in self.runtime.sessions():
+            if self.keeper.keeps(running.session):
+                self._end(running.session, keep="")
 
     def _called_off(self, session: str) -> bool:
         """Whether it was still to be started, and will not be now."""
@@ -186,6 +195,7 @@ class Server:
             steps.callback(self.hub.close)
             steps.callback(self.runtime.close)
             steps.callback(self.keeper.close)
+            steps.callback(self._end_kept)
             if self._pending is not None:
                 steps.callback(self._pending.close)
 

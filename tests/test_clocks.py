@@ -22,7 +22,7 @@ from dashboard.timeline import Timeline
 from dashboard.watching import Watcher
 from features.bus import BusAddress
 from features.messages import Prediction, Status
-from tests.test_hub import address, status
+from tests.test_hub import HandClock, address, status
 from tests.workers.scripted import Script
 
 __all__ = ["address"]
@@ -133,16 +133,16 @@ def test_page_and_kept_session_agree_on_when_it_was_after_a_restart(
 ) -> None:
     """Also on a mark that is set after the restart on a moment before it."""
     hub, store = Hub(address), KeptSessions(tmp_path)
-    keeper = Keeper(address, store)
-    wall = {"now_s": 1000.0}
-    monkeypatch.setattr("dashboard.keeper.time.time", lambda: wall["now_s"])
+    clock = HandClock()
+    keeper = Keeper(address, store, clock)
+    monkeypatch.setattr("dashboard.keeper.time.time", lambda: 1000.0 + clock.now_s)
     try:
         keeper.keep("s", "test", 3600.0)
         for pid, begun_ns in ((1, BEGUN_NS), (2, BEGUN_NS + 30 * S)):
             messages: list[Any] = [of_process(pid, begun_ns - S)]
             messages += [window(script, seq, begun_ns) for seq in range(10)]
             for message in messages:
-                wall["now_s"] = 1000.0 + message.made_ns / S
+                clock.now_s = message.made_ns / S
                 hub.take(message)
                 keeper.take(message)
         keeper.mark(hub.mark("s", "me", 5.0, "before"))
