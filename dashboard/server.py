@@ -160,9 +160,14 @@ class Server:
         self.keeper.keep(session, config.purpose, keep_s)
 
     def delete_kept(self, session: str) -> None:
-        """Delete a kept session for good; raises ``WorkerError`` while it is being written."""
+        """Delete a kept session for good; raises ``WorkerError`` while it is being written.
+
+        One that ended by itself, as a file does, is not stopped by anybody: its keeping ends here.
+        """
         if self.keeper.keeps(session):
-            raise WorkerError("this session is still being kept; stop it first")
+            if any(s.session == session and s.state not in OVER for s in self._states()):
+                raise WorkerError("this session is still being kept; stop it first")
+            self.keeper.end(session)
         self.kept.delete(session)
 
     def participants(self) -> list[WorkerState]:

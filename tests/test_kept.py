@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -410,6 +411,7 @@ class Leaving:
     def __init__(self, address: BusAddress) -> None:
         self.address = address
         self.stopped: list[str] = []
+        self.workers: list[Any] = []
         self._publisher = Publisher(address, "test")
         self._scoring = threading.Timer(0.2, self._score)
 
@@ -433,7 +435,7 @@ class Leaving:
         return [] if self.stopped else [Session("s", (), ())]
 
     def states(self) -> list[Any]:
-        return []
+        return self.workers
 
     def check(self) -> None:
         pass
@@ -482,6 +484,22 @@ def test_what_the_servers_end_makes_final_is_kept(leaving: tuple[Server, Leaving
     server.close()
     assert runtime.stopped == ["s"]
     assert all_is_kept(server.kept)
+
+
+def test_a_session_that_ended_by_itself_can_be_deleted_and_one_that_runs_cannot(
+    leaving: tuple[Server, Leaving],
+) -> None:
+    server, runtime = leaving
+    runtime.workers = [SimpleNamespace(name="capture s me", session="s", state="running")]
+    with pytest.raises(WorkerError, match="still being kept"):
+        server.delete_kept("s")
+    assert server.keeper.keeps("s")
+    runtime.workers[0].state = "ended"
+    server.delete_kept("s")
+    assert not server.keeper.keeps("s")
+    with pytest.raises(TonalityError, match="may have been deleted"):
+        server.kept.find("s")
+    runtime.workers = []
 
 
 def test_a_session_that_cannot_be_stopped_is_kept_no_longer(
