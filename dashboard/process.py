@@ -93,9 +93,11 @@ class WorkerProcess:
         )
         try:
             self._write(msgspec.json.encode(setup), MAX_SETUP_BYTES)
-        except WorkerError:
-            self.kill()
-            raise
+        except WorkerError as error:
+            if not isinstance(error.__cause__, BrokenPipeError):
+                self.kill()
+                raise
+            logger.debug("%s ended before it was told anything; its end says why", self.name)
 
     @property
     def pid(self) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dashboard import process
 from dashboard.process import MAX_COMMAND_BYTES, WorkerSpec
 from dashboard.supervisor import Supervisor, Timing, WorkerState
 from features.broker import Broker
@@ -205,7 +206,19 @@ def test_commands_that_cannot_be_delivered_are_refused_never_waited_for(bench: B
             supervisor.send("w", Command("say", {"text": "x" * 1000}))
 
 
-def test_a_module_that_is_not_there_fails_with_its_reason(bench: Bench) -> None:
+@pytest.mark.parametrize("at_once", [False, True], ids=["soon", "before it is told anything"])
+def test_a_module_that_is_not_there_fails_with_its_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    spawn = process._spawn
+
+    def spawn_and_end(spec: WorkerSpec) -> subprocess.Popen[bytes]:
+        found = spawn(spec)
+        found.wait(20.0)
+        return found
+
+    if at_once:
+        monkeypatch.setattr(process, "_spawn", spawn_and_end)
     supervisor = bench.supervisor()
     supervisor.start(spec(module="tests.workers.nobody", restart=False))
     assert "No module named" in bench.wait(supervisor, "failed").detail
